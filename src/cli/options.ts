@@ -1,0 +1,56 @@
+// Turns the table of options into commander's: flags, help by groups, and back into the
+// values that config.ts checks. Nothing is validated here.
+
+import { type Command, Option as Flag } from 'commander'
+import { amount } from '../server/config.ts'
+import { OPTIONS, type Option } from '../server/options.ts'
+
+/** Adds the ports and every flag of the server to a command. */
+export function addServerOptions(command: Command): Command {
+  for (const option of OPTIONS) {
+    if (option.flag === null) {
+      command.argument(
+        `[${option.placeholder}...]`,
+        `${option.doc} (default: ${defaultOf(option)})`,
+      )
+    } else {
+      command.addOption(flagOf(option))
+    }
+  }
+  return command
+}
+
+/** What was given, by name of flag, as `settingsFromShell` wants it. */
+export function givenFlags(
+  command: Command,
+  ports: readonly string[],
+): Readonly<Record<string, unknown>> {
+  const given: Record<string, unknown> = { port: ports }
+  for (const flag of command.options) given[flag.name()] = command.opts()[flag.attributeName()]
+  return given
+}
+
+function flagOf(option: Option): Flag {
+  const value = option.kind === 'yes' ? '' : ` <${option.placeholder}>`
+  const flag = new Flag(`--${option.flag}${value}`, descriptionOf(option))
+  flag.helpGroup(`${option.group}:`)
+  if (option.many) {
+    flag.argParser((text: string, before: readonly string[] | undefined) => [
+      ...(before ?? []),
+      text,
+    ])
+  }
+  return flag
+}
+
+function descriptionOf(option: Option): string {
+  const choices = option.kind === 'choice' ? `: ${option.choices.join(', ')}` : ''
+  const text = defaultOf(option)
+  return `${option.doc}${choices}${text === '' ? '' : ` (default: ${text})`}`
+}
+
+function defaultOf(option: Option): string {
+  const value = option.default
+  if (typeof value === 'number') return amount(option, value)
+  return typeof value === 'boolean' ? '' : String(value)
+}

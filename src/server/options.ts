@@ -1,0 +1,412 @@
+// The one table of everything that can be configured. Flags, environment variables, defaults, ranges,
+// `--help`, docs/configuration.md and docs/limits.md all come from here; config.ts reads values by it.
+
+import type { Counters } from '../core/counters.ts'
+import { DEFAULT_LIMITS, type Limits } from '../core/limits.ts'
+
+export const ENGINES = ['memory'] as const
+export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'silent'] as const
+export const LOG_FORMATS = ['auto', 'pretty', 'json'] as const
+
+/** What the server runs by, complete and checked. */
+export interface Settings {
+  /** TCP ports, each of which speaks everything; 0 takes a free one. */
+  readonly ports: readonly number[]
+  /** Addresses to listen on; none means loopback, IPv4 and, where there is one, IPv6. */
+  readonly hosts: readonly string[]
+  readonly engine: (typeof ENGINES)[number]
+  /** Path of the users file; empty when there is none. */
+  readonly users: string
+  readonly allowAnonymous: boolean
+  readonly allowOrigins: readonly string[]
+  readonly allowHosts: readonly string[]
+  readonly denySubscribe: readonly string[]
+  /** Seconds between two rounds of `$SYS` topics; 0 for none. */
+  readonly sysInterval: number
+  readonly logLevel: (typeof LOG_LEVELS)[number]
+  readonly logFormat: (typeof LOG_FORMATS)[number]
+  readonly limits: Limits
+}
+
+export type OptionKey = Exclude<keyof Settings, 'limits'> | `limits.${keyof Limits}`
+/** `yes` is a flag without a value; `text` is anything but nothing. */
+export type OptionKind = 'port' | 'count' | 'bytes' | 'seconds' | 'text' | 'choice' | 'yes'
+export type OptionValue = string | number | boolean | readonly string[] | readonly number[]
+export type OptionGroup = 'Listening' | 'Who may' | 'Storage' | 'Log' | 'Limits'
+
+export interface Option {
+  /** Name in `Settings`, and in the options of an embedded broker. */
+  readonly key: OptionKey
+  /** Name of the flag without its dashes; null for the ports, which are the command's arguments. */
+  readonly flag: string | null
+  readonly env: string
+  readonly kind: OptionKind
+  /** May be given several times, and as a list with commas. */
+  readonly many: boolean
+  /** What stands for the value in `--help`. */
+  readonly placeholder: string
+  readonly default: OptionValue
+  /** Both included. */
+  readonly min: number
+  readonly max: number
+  readonly choices: readonly string[]
+  readonly group: OptionGroup
+  /** One sentence, without a full stop. */
+  readonly doc: string
+  /** What counts that this limit was reached; null when reaching it costs nobody anything. */
+  readonly counter: keyof Counters | null
+}
+
+type Given = Pick<Option, 'key' | 'group' | 'doc' | 'default'> & Partial<Option>
+
+function option(given: Given): Option {
+  const flag = given.flag ?? null
+  return {
+    flag,
+    env: `PARTYLINE_${(flag ?? 'port').toUpperCase().replaceAll('-', '_')}`,
+    kind: 'text',
+    many: false,
+    placeholder: 'VALUE',
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    choices: [],
+    counter: null,
+    ...given,
+  }
+}
+
+function limit(
+  name: keyof Limits,
+  flag: string,
+  kind: 'count' | 'bytes' | 'seconds',
+  [min, max]: readonly [number, number],
+  counter: keyof Counters | null,
+  doc: string,
+): Option {
+  return option({
+    key: `limits.${name}`,
+    flag: `limit-${flag}`,
+    kind,
+    min,
+    max,
+    counter,
+    doc,
+    default: DEFAULT_LIMITS[name],
+    placeholder: kind === 'bytes' ? 'SIZE' : kind === 'seconds' ? 'TIME' : 'N',
+    group: 'Limits',
+  })
+}
+
+const KIB = 1024
+const MIB = 1024 * KIB
+const TIB = 1024 * 1024 * MIB
+const MANY = 1_000_000_000
+const YEAR = 365 * 24 * 3600
+
+export const OPTIONS: readonly Option[] = [
+  option({
+    key: 'ports',
+    kind: 'port',
+    many: true,
+    placeholder: 'port',
+    max: 65_535,
+    default: [5000],
+    group: 'Listening',
+    doc: 'TCP ports to listen on; each speaks everything, 0 takes a free one',
+  }),
+  option({
+    key: 'hosts',
+    flag: 'host',
+    many: true,
+    placeholder: 'ADDRESS',
+    default: [],
+    group: 'Listening',
+    doc: 'addresses to listen on; without it only this machine can connect (127.0.0.1 and ::1)',
+  }),
+  option({
+    key: 'allowOrigins',
+    flag: 'allow-origin',
+    many: true,
+    placeholder: 'ORIGIN',
+    default: [],
+    group: 'Listening',
+    doc: 'web pages that may connect, such as https://example.org, besides the one served here',
+  }),
+  option({
+    key: 'allowHosts',
+    flag: 'allow-host',
+    many: true,
+    placeholder: 'NAME',
+    default: [],
+    group: 'Listening',
+    doc: 'names this server may be called by over HTTP and WebSocket, besides addresses and localhost',
+  }),
+  option({
+    key: 'users',
+    flag: 'users',
+    placeholder: 'FILE',
+    default: '',
+    group: 'Who may',
+    doc: 'file of names, passwords and topic rules, made with partyline passwd; read again on SIGHUP',
+  }),
+  option({
+    key: 'allowAnonymous',
+    flag: 'allow-anonymous',
+    kind: 'yes',
+    default: false,
+    group: 'Who may',
+    doc: 'lets in who gives no name, also from other machines',
+  }),
+  option({
+    key: 'denySubscribe',
+    flag: 'deny-subscribe',
+    many: true,
+    placeholder: 'FILTER',
+    default: [],
+    group: 'Who may',
+    doc: 'filters nobody may subscribe to; asking for exactly such a filter is refused',
+  }),
+  option({
+    key: 'engine',
+    flag: 'engine',
+    kind: 'choice',
+    placeholder: 'NAME',
+    choices: ENGINES,
+    default: 'memory',
+    group: 'Storage',
+    doc: 'what keeps sessions, retained messages and what clients away are owed',
+  }),
+  option({
+    key: 'logLevel',
+    flag: 'log-level',
+    kind: 'choice',
+    placeholder: 'LEVEL',
+    choices: LOG_LEVELS,
+    default: 'info',
+    group: 'Log',
+    doc: 'how much is shown; info includes what clients do, warn only what needs attention',
+  }),
+  option({
+    key: 'logFormat',
+    flag: 'log-format',
+    kind: 'choice',
+    placeholder: 'FORMAT',
+    choices: LOG_FORMATS,
+    default: 'auto',
+    group: 'Log',
+    doc: 'pretty for eyes, json for programs; auto is pretty on a terminal',
+  }),
+  option({
+    key: 'sysInterval',
+    flag: 'sys-interval',
+    kind: 'seconds',
+    placeholder: 'TIME',
+    max: 24 * 3600,
+    default: 10,
+    group: 'Log',
+    doc: 'time between two rounds of the $SYS topics; 0 for none',
+  }),
+
+  limit(
+    'packetBytes',
+    'packet',
+    'bytes',
+    [128, 268_435_455],
+    'protocolErrors',
+    'one MQTT packet, its header included; announced to MQTT 5 clients',
+  ),
+  limit(
+    'lineBytes',
+    'line',
+    'bytes',
+    [64, 16 * MIB],
+    'limitsReached',
+    'one line of the line protocol; a longer one is dropped and answered',
+  ),
+  limit('topicBytes', 'topic', 'bytes', [1, 65_535], 'limitsReached', 'a topic or filter'),
+  limit(
+    'topicLevels',
+    'topic-levels',
+    'count',
+    [1, 65_535],
+    'limitsReached',
+    'levels of a topic or filter',
+  ),
+  limit(
+    'topicsRemembered',
+    'topics',
+    'count',
+    [1024, MANY],
+    'topicsEvicted',
+    'topics whose audience is remembered; others are looked up anew, nothing is lost',
+  ),
+  limit(
+    'subscriptionsPerSession',
+    'session-subscriptions',
+    'count',
+    [1, MANY],
+    'limitsReached',
+    'subscriptions of one client',
+  ),
+  limit(
+    'subscriptions',
+    'subscriptions',
+    'count',
+    [1, MANY],
+    'limitsReached',
+    'subscriptions on the whole server',
+  ),
+  limit(
+    'sessions',
+    'sessions',
+    'count',
+    [1, MANY],
+    'sessionsEvicted',
+    'sessions, connected or away',
+  ),
+  limit(
+    'groups',
+    'groups',
+    'count',
+    [0, 1_000_000],
+    'limitsReached',
+    'groups of shared subscriptions',
+  ),
+  limit('retainedMessages', 'retained', 'count', [0, MANY], 'limitsReached', 'retained messages'),
+  limit(
+    'retainedBytes',
+    'retained-size',
+    'bytes',
+    [0, TIB],
+    'limitsReached',
+    'all retained messages together',
+  ),
+  limit(
+    'receiveMaximum',
+    'receive',
+    'count',
+    [1, 65_535],
+    'protocolErrors',
+    'unacknowledged QoS 1 and 2 messages one client may have sent; announced to MQTT 5 clients',
+  ),
+  limit(
+    'intakeBytesPerLink',
+    'intake',
+    'bytes',
+    [KIB, TIB],
+    'linksPaused',
+    'accepted, not yet stored messages of one client, which is not read meanwhile',
+  ),
+  limit(
+    'intakeBytes',
+    'intake-total',
+    'bytes',
+    [KIB, TIB],
+    'linksPaused',
+    'the same of all clients together',
+  ),
+  limit(
+    'sendWindow',
+    'window',
+    'count',
+    [1, 65_535],
+    null,
+    'unacknowledged QoS 1 and 2 messages sent to a client that announced no limit of its own',
+  ),
+  limit(
+    'topicAliases',
+    'aliases',
+    'count',
+    [0, 65_535],
+    'protocolErrors',
+    'topic aliases a client may use; announced to MQTT 5 clients',
+  ),
+  limit(
+    'topicAliasesOut',
+    'aliases-out',
+    'count',
+    [0, 65_535],
+    null,
+    'topic aliases used towards a client that allows them',
+  ),
+  limit(
+    'queueBytes',
+    'queue',
+    'bytes',
+    [4 * KIB, TIB],
+    'droppedSlow',
+    'what waits for one slow reader; beyond it QoS 0 is dropped, QoS 1 and 2 wait in the log',
+  ),
+  limit(
+    'tailBytes',
+    'tail',
+    'bytes',
+    [MIB, TIB],
+    'droppedOverrun',
+    'newest messages of the log held in memory for readers that are a little behind',
+  ),
+  limit(
+    'memoryLogBytes',
+    'memory',
+    'bytes',
+    [MIB, TIB],
+    'droppedOverrun',
+    'what the memory engine keeps for clients that are away',
+  ),
+  limit(
+    'connections',
+    'connections',
+    'count',
+    [1, 10_000_000],
+    'connectionsRefused',
+    'connections at once; never more than the descriptor limit of the process less 256',
+  ),
+  limit(
+    'connectionsPerAddress',
+    'connections-per-address',
+    'count',
+    [1, 10_000_000],
+    'connectionsRefused',
+    'connections at once from one address',
+  ),
+  limit(
+    'connectTimeout',
+    'connect',
+    'seconds',
+    [1, 3600],
+    'limitsReached',
+    'from the first byte of a binary protocol to its complete greeting',
+  ),
+  limit(
+    'idleTimeout',
+    'idle',
+    'seconds',
+    [300, YEAR],
+    'limitsReached',
+    'silence of a connection that has not said what it wants; someone may be thinking',
+  ),
+  limit(
+    'stallTimeout',
+    'stall',
+    'seconds',
+    [1, 3600],
+    'stalledClosed',
+    'time queued bytes may make no progress before the connection is closed',
+  ),
+  limit(
+    'keepAliveMaximum',
+    'keep-alive',
+    'seconds',
+    [0, 65_535],
+    'keepAliveClosed',
+    'longest keep alive granted, told to MQTT 5 clients; 0 leaves it to the client',
+  ),
+  limit(
+    'sessionExpiryMaximum',
+    'session-expiry',
+    'seconds',
+    [0, 100 * YEAR],
+    'sessionsExpired',
+    'longest time a session outlives its connection',
+  ),
+]
