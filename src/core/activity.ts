@@ -14,11 +14,11 @@ export interface Peer {
 
 /** One published message, for showing only: the payload may be a slice that dies with the turn. */
 export interface ShownMessage {
-  readonly topic: string
+  readonly topic: { readonly name: string }
   readonly payload: Buffer
 }
 
-/** Consecutive publishes of one peer. Meant to be the run itself. */
+/** Consecutive publishes of one peer. A `Run` is one as it stands. */
 export interface ShownRun {
   readonly count: number
   /** The messages in order. Asked for only when they will be shown, before `published` returns. */
