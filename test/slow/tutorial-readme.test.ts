@@ -102,3 +102,10 @@ test('task 3: only subscribers of the topic receive, and a client may have sever
 
   expect(screensOf('task3')).toEqual(screens(port, server, sports, both, stadium, office))
 })
+
+test('concepts: the race shows what the text says', async () => {
+  const demonstration = terminal('.', 'npx tsx race.ts')
+  expect(await demonstration.ends()).toBe(0)
+  const concepts = readFileSync(`${folder('.')}concepts.md`, 'utf8')
+  expect(concepts).toContain(`\`\`\`console\n${demonstration.screen}\`\`\`\n`)
+})
