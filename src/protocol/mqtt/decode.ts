@@ -149,13 +149,12 @@ function decodeAck(
   const at = start + 2
   if (at === end) return { type: name, packetId, reason: Reason.success }
   if (version < 5) throw malformed('The acknowledgement is longer than its packet identifier.')
-  const reason = readReason(type, bytes[at]!)
   if (at + 1 < end) {
     cursor.openAt(bytes, at + 1, end, type as typeof PacketType.puback)
     skipProperties(bytes)
     if (cursor.at !== end) throw malformed('The acknowledgement is longer than its fields.')
   }
-  return { type: name, packetId, reason }
+  return { type: name, packetId, reason: checkReason(type, bytes[at]!) }
 }
 
 function decodeSubscribe(bytes: Buffer, start: number, end: number, version: Version): Subscribe {
@@ -233,7 +232,6 @@ function decodeUnsubscribe(
 function decodeDisconnect(bytes: Buffer, start: number, end: number, version: Version): Disconnect {
   if (start === end) return { type: 'disconnect', reason: Reason.success, sessionExpiry: null }
   if (version < 5) throw malformed('The DISCONNECT packet has a body.')
-  const reason = readReason(PacketType.disconnect, bytes[start]!)
   let sessionExpiry: number | null = null
   if (start + 1 < end) {
     cursor.openAt(bytes, start + 1, end, PacketType.disconnect)
@@ -244,12 +242,11 @@ function decodeDisconnect(bytes: Buffer, start: number, end: number, version: Ve
     }
     if (cursor.at !== end) throw malformed('The DISCONNECT packet is longer than its fields.')
   }
+  const reason = checkReason(PacketType.disconnect, bytes[start]!)
   return { type: 'disconnect', reason, sessionExpiry }
 }
 
 function decodeAuth(bytes: Buffer, start: number, end: number): Auth {
-  // An empty AUTH means success, which only a server may say; `readReason` refuses it so.
-  const reason = readReason(PacketType.auth, start === end ? Reason.success : bytes[start]!)
   let method: string | null = null
   let data: Buffer | null = null
   if (start + 1 < end) {
@@ -263,11 +260,14 @@ function decodeAuth(bytes: Buffer, start: number, end: number): Auth {
     }
     if (cursor.at !== end) throw malformed('The AUTH packet is longer than its fields.')
   }
+  // An empty AUTH means success, which only a server may say and `checkReason` therefore refuses.
+  const reason = checkReason(PacketType.auth, start === end ? Reason.success : bytes[start]!)
   if (method === null) throw protocolError('The AUTH packet names no authentication method.') // 3.15.2.2.2
   return { type: 'auth', reason, method, data }
 }
 
-function readReason(type: number, reason: number): number {
+/** Last of all checks: only what can be parsed can be a protocol error. */
+function checkReason(type: number, reason: number): number {
   if ((ALLOWED[reason]! & (1 << type)) === 0) {
     throw protocolError(`Reason code 0x${reason.toString(16)} may not be sent in this packet.`)
   }
