@@ -12,10 +12,12 @@ export interface Runtime {
   /** Calls back once, not before `ms` milliseconds have passed. Never keeps the process alive. */
   after(ms: number, call: () => void): Timer
   /**
-   * Calls back at the end of the current turn of the event loop, after everything that was
-   * readable has been read. What is asked for during that call runs at the end of the next turn.
+   * Calls back at the end of the current turn of the event loop, after everything that was readable has
+   * been read; asked for at the end of a turn, still in that turn. For what must go out now, in one go.
    */
   atTurnEnd(call: () => void): void
+  /** Calls back in the next turn, after others had theirs. For work cut into portions. */
+  nextTurn(call: () => void): void
   /** A number in [0, 1), unpredictable to clients. */
   random(): number
 }

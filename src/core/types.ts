@@ -104,7 +104,7 @@ export interface SendRun {
 
 /** The part of a session that changes with traffic. */
 export interface SessionFlow {
-  /** Every message owed at or before it is finished. */
+  /** Every message owed at or before it is finished or in `sending`. */
   readonly cursor: Pos
   readonly sending: readonly SendRun[]
   /** Packet identifiers of QoS 2 messages received and not yet released by the publisher. */

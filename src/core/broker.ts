@@ -1,0 +1,418 @@
+// The broker as links, HTTP and an embedding program see it: everything of core in one place,
+// wired together, and the few verbs that need more than one part.
+
+import { type Access, type AccessClass, OPEN_ACCESS } from './access.ts'
+import { type Activity, SILENT } from './activity.ts'
+import { Counters } from './counters.ts'
+import type { Engine, EngineEvents, EngineFault, LogRecord } from './engine.ts'
+import { Intake, type Publisher } from './intake.ts'
+import { DEFAULT_LIMITS, type Limits } from './limits.ts'
+import type { Sending } from './link.ts'
+import { Log } from './log.ts'
+import { Retained } from './retained.ts'
+import { Retention } from './retention.ts'
+import { Router } from './router.ts'
+import { MessageRun } from './run.ts'
+import type { Runtime } from './runtime.ts'
+import { Saver } from './saver.ts'
+import type { Session } from './session.ts'
+import { Sessions } from './sessions.ts'
+import { Group } from './share.ts'
+import { Subscription } from './subscription.ts'
+import { depthOf, filterFault, sharedFilter } from './topic.ts'
+import { type Topic, Topics } from './topics.ts'
+import {
+  type Message,
+  NO_BYTES,
+  type QoS,
+  type StoredSubscription,
+  type SubscriptionOptions,
+  type Will,
+} from './types.ts'
+
+export interface BrokerOptions {
+  readonly engine: Engine
+  readonly runtime: Runtime
+  readonly access?: Access
+  readonly limits?: Partial<Limits>
+  readonly activity?: Activity
+  /** Told what an operator should know, such as `evicted` about a client identifier. */
+  readonly report?: (what: string, about: string) => void
+}
+
+/** What a door makes a message of. */
+export interface MessageFields {
+  readonly topic: string
+  readonly payload: Buffer
+  readonly properties?: Buffer
+  readonly qos?: QoS
+  readonly retain?: boolean
+  /** Seconds; Infinity, the default, never expires. */
+  readonly expiry?: number
+  /** Client identifier of the publisher. */
+  readonly publisher?: string
+}
+
+/** A message that cannot be published; its text says why. */
+export class MessageError extends Error {}
+
+/** Why a subscription was refused. */
+export type SubscribeFault = 'invalid' | 'forbidden' | 'quota' | 'shared-no-local'
+
+export type SubscribeResult =
+  | { readonly granted: QoS; readonly created: boolean; readonly subscription: Subscription }
+  | { readonly fault: SubscribeFault; readonly why: string }
+
+/** 0 sends retained messages always, 1 only for a new subscription, 2 never. */
+export type RetainHandling = 0 | 1 | 2
+
+export class Broker {
+  readonly engine: Engine
+  readonly runtime: Runtime
+  readonly access: Access
+  readonly activity: Activity
+  readonly limits: Limits
+  readonly counters = new Counters()
+  readonly topics: Topics
+  readonly router: Router
+  readonly retained: Retained
+  readonly log: Log
+  readonly intake: Intake
+  readonly saver: Saver
+  readonly sessions: Sessions
+  /** Shared subscriptions, by `name/filter`. */
+  readonly groups = new Map<string, Group>()
+  readonly report: (what: string, about: string) => void
+  /** Lent to `Link.send`: one object for all messages. */
+  readonly sending: Sending
+  readonly #retention: Retention
+  readonly #self: SelfPublisher
+  #state: 'new' | 'up' | 'down' | 'failed' | 'closed' = 'new'
+  #why = ''
+  /** Told when the engine goes down or comes back; `failed` is final. */
+  onState: (state: 'up' | 'down' | 'failed', why: string) => void = () => {}
+
+  constructor(options: BrokerOptions) {
+    this.engine = options.engine
+    this.runtime = options.runtime
+    this.access = options.access ?? OPEN_ACCESS
+    this.activity = options.activity ?? SILENT
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits }
+    this.report = options.report ?? (() => {})
+    const { engine, runtime, limits, counters } = this
+    this.topics = new Topics(limits, counters, runtime)
+    this.router = new Router(this.topics, counters, runtime)
+    this.retained = new Retained(limits, counters)
+    this.log = new Log(engine, this.router, this.retained, limits, runtime)
+    this.intake = new Intake(engine, this.router, limits, runtime)
+    this.saver = new Saver(engine, runtime)
+    this.sessions = new Sessions(this)
+    this.#retention = new Retention(this)
+    this.#self = new SelfPublisher()
+    this.sending = {
+      message: NO_MESSAGE,
+      qos: 0,
+      retain: false,
+      identifiers: null,
+      packetId: 0,
+      duplicate: false,
+    }
+  }
+
+  /** `up` when messages can be stored. */
+  get state(): 'new' | 'up' | 'down' | 'failed' | 'closed' {
+    return this.#state
+  }
+
+  /** Why the state is not `up`, for people. */
+  get stateReason(): string {
+    return this.#why
+  }
+
+  /** Opens the engine and takes up sessions and retained messages of an earlier run. */
+  async open(): Promise<void> {
+    await this.engine.open(this.#events())
+    this.log.start()
+    this.#state = 'up'
+    await this.sessions.restore()
+  }
+
+  /** Closes every link, saves what is to be saved and closes the engine. */
+  async close(why: string): Promise<void> {
+    if (this.#state === 'closed') return
+    this.sessions.closeLinks(why)
+    this.#state = 'closed'
+    this.sessions.stop()
+    await this.saver.flush()
+    await this.engine.close()
+  }
+
+  #events(): EngineEvents {
+    return {
+      record: (record: LogRecord) => {
+        this.log.accept(record)
+        if (record.wanted.includes(true)) this.#retention.stored()
+      },
+      retained: (change) => this.retained.restore(change),
+      cast: () => {},
+      kick: async () => {},
+      state: (state, why) => {
+        if (this.#state === 'closed') return
+        this.#state = state
+        this.#why = why
+        this.onState(state, why)
+      },
+    }
+  }
+
+  // ---- Subscribing ---------------------------------------------------------------------------
+
+  /**
+   * Subscribes and answers what was granted. Retained messages are owed from now on and sent with
+   * `session.settle()`, which the caller does once it has answered its client.
+   */
+  subscribe(
+    session: Session,
+    filter: string,
+    options: SubscriptionOptions,
+    retainHandling: RetainHandling = 0,
+  ): SubscribeResult {
+    const refused = this.#refuse(session, filter, options)
+    if (refused !== null) return refused
+    const shared = sharedFilter(filter)
+    const group =
+      shared !== null && typeof shared !== 'string'
+        ? this.#group(shared.group, shared.filter)
+        : null
+    const known = session.subscription(filter)
+    // One that is replaced goes on from where it was: nothing is lost meanwhile. [MQTT-3.8.4-4]
+    const from = known?.from ?? this.log.last
+    if (known !== null) this.#detachSubscription(known, true)
+    const subscription = new Subscription(session, filter, options, from, group)
+    this.#attachSubscription(subscription)
+    const owesRetained = retainHandling === 0 || (retainHandling === 1 && known === null)
+    if (group === null && owesRetained) session.oweRetained(subscription)
+    return { granted: options.qos, created: known === null, subscription }
+  }
+
+  #refuse(
+    session: Session,
+    filter: string,
+    options: SubscriptionOptions,
+  ): { fault: SubscribeFault; why: string } | null {
+    const shared = sharedFilter(filter)
+    if (typeof shared === 'string') return { fault: 'invalid', why: shared }
+    const plain = shared?.filter ?? filter
+    const syntax = filterFault(plain)
+    if (syntax !== null) return { fault: 'invalid', why: syntax }
+    const { limits } = this
+    if (Buffer.byteLength(filter) > limits.topicBytes) {
+      return { fault: 'invalid', why: `a filter is at most ${limits.topicBytes} bytes` }
+    }
+    if (depthOf(plain) > limits.topicLevels) {
+      return { fault: 'invalid', why: `a filter has at most ${limits.topicLevels} levels` }
+    }
+    if (shared !== null && options.noLocal) {
+      return { fault: 'shared-no-local', why: 'No Local does not go with a shared subscription' } // [MQTT-3.8.3-4]
+    }
+    if (!session.access.maySubscribe(plain)) {
+      this.counters.subscribesDenied++
+      return { fault: 'forbidden', why: 'you may not subscribe to this filter' }
+    }
+    if (session.subscription(filter) !== null) return null
+    return this.#quota(session, shared === null ? null : `${shared.group}/${shared.filter}`)
+  }
+
+  #quota(session: Session, group: string | null): { fault: 'quota'; why: string } | null {
+    const { limits } = this
+    const over =
+      session.subscriptionCount >= limits.subscriptionsPerSession
+        ? `a client has at most ${limits.subscriptionsPerSession} subscriptions`
+        : this.router.subscriptionCount >= limits.subscriptions
+          ? `the server holds at most ${limits.subscriptions} subscriptions`
+          : group !== null && !this.groups.has(group) && this.groups.size >= limits.groups
+            ? `the server holds at most ${limits.groups} shared groups`
+            : null
+    if (over === null) return null
+    this.counters.limitsReached++
+    return { fault: 'quota', why: over }
+  }
+
+  /** False when there was no such subscription. */
+  unsubscribe(session: Session, filter: string): boolean {
+    const subscription = session.subscription(filter)
+    if (subscription === null) return false
+    this.#detachSubscription(subscription, false)
+    return true
+  }
+
+  unsubscribeAll(session: Session): void {
+    for (const subscription of [...session.subscriptions()]) {
+      this.#detachSubscription(subscription, false)
+    }
+  }
+
+  /** A subscription from a session's record: it was checked when it was made. */
+  resubscribe(session: Session, stored: StoredSubscription): void {
+    const shared = sharedFilter(stored.filter)
+    const group =
+      shared !== null && typeof shared !== 'string'
+        ? this.#group(shared.group, shared.filter)
+        : null
+    this.#attachSubscription(new Subscription(session, stored.filter, stored, stored.from, group))
+  }
+
+  /** The session begins or ceases to outlive its link: its topics' audiences say so. */
+  durabilityChanged(session: Session): void {
+    session.renewDeliveries()
+    for (const subscription of session.subscriptions()) {
+      this.router.touch(subscription.group?.filter ?? subscription.filter)
+    }
+  }
+
+  #attachSubscription(subscription: Subscription): void {
+    const { session, group } = subscription
+    session.addSubscription(subscription)
+    if (group === null) {
+      this.router.add(subscription.filter, subscription)
+      return
+    }
+    const first = group.size === 0
+    group.join(subscription)
+    if (first) this.router.addGroup(group)
+    else this.router.touch(group.filter)
+    this.runtime.atTurnEnd(() => group.settle())
+  }
+
+  #detachSubscription(subscription: Subscription, replaced: boolean): void {
+    const { session, group } = subscription
+    session.removeSubscription(subscription.filter)
+    if (group === null) {
+      this.router.remove(subscription.filter, subscription)
+      return
+    }
+    group.leave(subscription)
+    if (group.size > 0) this.router.touch(group.filter)
+    else if (!replaced) {
+      this.router.removeGroup(group)
+      this.groups.delete(`${group.name}/${group.filter}`)
+    }
+  }
+
+  #group(name: string, filter: string): Group {
+    const key = `${name}/${filter}`
+    let group = this.groups.get(key)
+    if (group === undefined) {
+      group = new Group(name, filter, this)
+      this.groups.set(key, group)
+    }
+    return group
+  }
+
+  // ---- Publishing ----------------------------------------------------------------------------
+
+  /** A message from outside MQTT. Throws MessageError when topic or size are not allowed. */
+  message(fields: MessageFields): Message {
+    const topic = this.topics.named(fields.topic)
+    if (topic === null) {
+      const bytes = Buffer.from(fields.topic)
+      throw new MessageError(this.topics.fault(bytes, 0, bytes.length) ?? 'the topic is not valid')
+    }
+    const at = this.engine.now()
+    return {
+      topic,
+      payload: fields.payload,
+      properties: fields.properties ?? NO_BYTES,
+      qos: fields.qos ?? 0,
+      retain: fields.retain ?? false,
+      at,
+      expires: at + (fields.expiry ?? Number.POSITIVE_INFINITY) * 1000,
+      publisher: fields.publisher ?? '',
+    }
+  }
+
+  /** Publishes in the broker's own name. QoS 1 and 2 resolve when stored; rejects with the engine's fault. */
+  async publish(message: Message): Promise<void> {
+    this.counters.messagesIn++
+    this.counters.bytesIn += message.payload.length
+    if (message.qos > 0) return this.#self.publish(this.intake, message)
+    this.passMessages([message], message.publisher)
+  }
+
+  /** Hands QoS 0 messages on: consecutive ones for the same audience as one run. */
+  passMessages(messages: readonly Message[], publisher: string): void {
+    let start = 0
+    for (let i = 0; i < messages.length; i++) {
+      const message = messages[i] as Message
+      if (message.retain) this.retain(message)
+      const audience = this.router.audience(message.topic)
+      const next = messages[i + 1]
+      if (next !== undefined && this.router.audience(next.topic) === audience) continue
+      const run = new MessageRun(messages.slice(start, i + 1), publisher)
+      start = i + 1
+      if (!audience.empty) this.router.pass(run, audience)
+    }
+  }
+
+  /** Keeps a retained message of QoS 0, which no record carries. It must own its bytes. */
+  retain(message: Message): void {
+    const pos = this.log.last
+    if (!this.retained.room(message) || !this.retained.apply(message, pos)) return
+    // The server's own figures are of this moment and this node: never stored.
+    if (message.topic.name.startsWith('$SYS/')) return
+    const change = {
+      topic: message.topic.name,
+      message: message.payload.length === 0 ? null : message,
+      pos,
+    }
+    this.engine.retain([change]).catch((error: unknown) => {
+      this.report('retained message not stored', `${message.topic.name}: ${String(error)}`)
+    })
+  }
+
+  publishWill(will: Will, publisher: string): void {
+    try {
+      const message = this.message({ ...will, publisher })
+      this.publish(message).catch((error: unknown) => {
+        this.report('will not published', `${publisher}: ${String(error)}`)
+      })
+    } catch (error) {
+      this.report('will not published', `${publisher}: ${String(error)}`)
+    }
+  }
+
+  /** Whether that class may publish there; asked once per topic and class. */
+  mayPublish(topic: Topic, access: AccessClass): boolean {
+    if (topic.judgedFor === access) return topic.mayPublish
+    // The server's own figures are nobody else's to write.
+    topic.mayPublish = !topic.name.startsWith('$SYS/') && access.mayPublish(topic.name)
+    topic.judgedFor = access
+    return topic.mayPublish
+  }
+}
+
+/** The broker as a publisher of its own: wills, HTTP, the embedding program. */
+class SelfPublisher implements Publisher {
+  intakeBytes = 0
+  readonly #waiting = new Map<number, { resolve: () => void; reject: (fault: Error) => void }>()
+  #token = 0
+
+  publish(intake: Intake, message: Message): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const token = ++this.#token
+      this.#waiting.set(token, { resolve, reject })
+      intake.add(this, message, token, null)
+    })
+  }
+
+  stored(token: number, fault: EngineFault | null): void {
+    const waiting = this.#waiting.get(token)
+    this.#waiting.delete(token)
+    if (fault === null) waiting?.resolve()
+    else waiting?.reject(new Error(`the message could not be stored: ${fault}`))
+  }
+
+  roomAgain(): void {}
+}
+
+const NO_MESSAGE = {} as Message

@@ -1,0 +1,131 @@
+// The log as the broker sees it: the engine's records as they come, a tail of them in memory,
+// and everything older by reading. Delivers each new record to whoever is live.
+
+import type { Engine, LogRecord } from './engine.ts'
+import type { Limits } from './limits.ts'
+import type { Retained } from './retained.ts'
+import type { Router } from './router.ts'
+import type { Runtime } from './runtime.ts'
+import type { Message, Pos } from './types.ts'
+
+/** Messages one cursor works through in one turn while it catches up. */
+const CATCH_UP_TURN = 8_192
+/** Memory a message takes besides its bytes, roughly. */
+const MESSAGE_OVERHEAD = 128
+
+export class Log {
+  readonly #engine: Engine
+  readonly #router: Router
+  readonly #retained: Retained
+  readonly #limits: Limits
+  readonly #runtime: Runtime
+  /** Oldest first; `#head` is the index of the oldest still kept. */
+  #tail: LogRecord[] = []
+  #head = 0
+  #tailBytes = 0
+  #last: Pos = 0
+  #floor: Pos = 0
+  readonly catchUpBudget = CATCH_UP_TURN
+
+  constructor(
+    engine: Engine,
+    router: Router,
+    retained: Retained,
+    limits: Limits,
+    runtime: Runtime,
+  ) {
+    this.#engine = engine
+    this.#router = router
+    this.#retained = retained
+    this.#limits = limits
+    this.#runtime = runtime
+  }
+
+  /** Position of the newest message delivered. */
+  get last(): Pos {
+    return this.#last
+  }
+
+  /** Everything after it is in memory. */
+  get floor(): Pos {
+    return this.#floor
+  }
+
+  get tailBytes(): number {
+    return this.#tailBytes
+  }
+
+  /** Once the engine is open: the tail starts where the stored log ends. */
+  start(): void {
+    this.#last = this.#engine.bounds().last
+    this.#floor = this.#last
+  }
+
+  nextTurn(call: () => void): void {
+    this.#runtime.nextTurn(call)
+  }
+
+  /** A record that the engine cannot forget any more. */
+  accept(record: LogRecord): void {
+    this.#keep(record)
+    const { messages, first } = record
+    for (let i = 0; i < messages.length; i++) {
+      const message = messages[i] as Message
+      const pos = first + i
+      this.#last = pos
+      if (message.retain) this.#retained.apply(message, pos)
+      const audience = this.#router.audience(message.topic)
+      const { members, groups } = audience
+      for (let m = 0; m < members.length; m++) {
+        const delivery = members[m]
+        if (delivery !== undefined) delivery.session.offer(pos, message, delivery)
+      }
+      for (const group of groups) group.offer(pos, message)
+    }
+  }
+
+  #keep(record: LogRecord): void {
+    this.#tail.push(record)
+    this.#tailBytes += weight(record)
+    while (this.#tailBytes > this.#limits.tailBytes && this.#head < this.#tail.length - 1) {
+      const oldest = this.#tail[this.#head] as LogRecord
+      this.#tailBytes -= weight(oldest)
+      this.#floor = oldest.first + oldest.messages.length - 1
+      this.#head++
+    }
+    if (this.#head > 1024 && this.#head * 2 > this.#tail.length) {
+      this.#tail = this.#tail.slice(this.#head)
+      this.#head = 0
+    }
+  }
+
+  /** The record in memory that holds the first message after `scan`; null when memory does not reach back so far. */
+  after(scan: Pos): LogRecord | null {
+    if (scan < this.#floor) return null
+    let low = this.#head
+    let high = this.#tail.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const record = this.#tail[middle] as LogRecord
+      if (record.first + record.messages.length - 1 > scan) high = middle
+      else low = middle + 1
+    }
+    return this.#tail[low] ?? null
+  }
+
+  /** Records the engine stored after `scan`, up to what memory holds. */
+  read(scan: Pos): Promise<{ records: LogRecord[]; scanned: Pos }> {
+    return this.#engine.read(scan, this.#floor)
+  }
+
+  /** The message at that position, for sending it again; null when it is gone. */
+  async message(pos: Pos): Promise<Message | null> {
+    const record = this.after(pos - 1) ?? (await this.#engine.read(pos - 1, pos)).records[0] ?? null
+    if (record === null) return null
+    return record.messages[pos - record.first] ?? null
+  }
+}
+
+function weight(record: LogRecord): number {
+  return record.bytes + record.messages.length * MESSAGE_OVERHEAD
+}

@@ -1,0 +1,129 @@
+// Saves session records: together what a turn changed, now when a packet waits for it, within a
+// quarter of a second when only a duplicate is at stake.
+
+import type { Engine, SessionSave } from './engine.ts'
+import type { Runtime } from './runtime.ts'
+import type { Session } from './session.ts'
+
+/** Milliseconds a lazy save may wait. */
+const LAZY_MS = 250
+
+interface Due {
+  profile: boolean
+  readonly promise: Promise<void>
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+export class Saver {
+  readonly #engine: Engine
+  readonly #runtime: Runtime
+  #due = new Map<Session, Due>()
+  #scheduled = false
+  /** One save per session at a time, so that an engine never has to order two. */
+  readonly #flying = new Set<Session>()
+  #lazy = new Set<Session>()
+  #timer = false
+
+  constructor(engine: Engine, runtime: Runtime) {
+    this.#engine = engine
+    this.#runtime = runtime
+  }
+
+  /** Resolves when the session's traffic state, as it is at the end of this turn or later, is saved. */
+  flow(session: Session): Promise<void> {
+    return this.#enter(session, false).promise
+  }
+
+  /** As `flow`, with subscriptions, will and expiry. */
+  profile(session: Session): Promise<void> {
+    return this.#enter(session, true).promise
+  }
+
+  /** Some time soon. */
+  lazily(session: Session): void {
+    this.#lazy.add(session)
+    if (this.#timer) return
+    this.#timer = true
+    this.#runtime.after(LAZY_MS, () => {
+      this.#timer = false
+      this.#enterLazy()
+    })
+  }
+
+  /** Deletes the session's record. Resolves when that is durable. */
+  async ended(session: Session): Promise<void> {
+    this.#lazy.delete(session)
+    const due = this.#due.get(session)
+    this.#due.delete(session)
+    due?.resolve()
+    await this.#engine.save([{ id: session.id, epoch: session.epoch, ended: true }])
+  }
+
+  /** Writes whatever waits; resolves when it is written. */
+  async flush(): Promise<void> {
+    this.#enterLazy()
+    const all = [...this.#due.values()].map((due) => due.promise)
+    if (all.length > 0) await Promise.allSettled(all)
+  }
+
+  #enterLazy(): void {
+    const lazy = this.#lazy
+    this.#lazy = new Set()
+    for (const session of lazy) this.#enter(session, false).promise.catch(() => {})
+  }
+
+  #enter(session: Session, profile: boolean): Due {
+    let due = this.#due.get(session)
+    if (due === undefined) {
+      let resolve: () => void = () => {}
+      let reject: (error: unknown) => void = () => {}
+      const promise = new Promise<void>((yes, no) => {
+        resolve = yes
+        reject = no
+      })
+      due = { profile, promise, resolve, reject }
+      this.#due.set(session, due)
+    }
+    due.profile ||= profile
+    this.#schedule()
+    return due
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    this.#runtime.atTurnEnd(() => {
+      this.#scheduled = false
+      this.#write()
+    })
+  }
+
+  #write(): void {
+    const now: [Session, Due][] = []
+    for (const [session, due] of this.#due) {
+      if (this.#flying.has(session)) continue
+      this.#due.delete(session)
+      this.#lazy.delete(session)
+      this.#flying.add(session)
+      now.push([session, due])
+    }
+    if (now.length === 0) return
+    const saves = now.map(([session, due]): SessionSave => {
+      const { id, epoch } = session
+      const flow = session.flow()
+      return due.profile ? { id, epoch, flow, profile: session.profile() } : { id, epoch, flow }
+    })
+    const landed = (tell: (due: Due) => void): void => {
+      for (const [session, due] of now) {
+        this.#flying.delete(session)
+        tell(due)
+      }
+      if (this.#due.size > 0) this.#schedule()
+    }
+    this.#engine.save(saves).then(
+      () => landed((due) => due.resolve()),
+      (error: unknown) => landed((due) => due.reject(error)),
+    )
+  }
+}
