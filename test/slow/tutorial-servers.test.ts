@@ -212,7 +212,7 @@ describe.each(['task2', 'task3'])('%s', (task) => {
     const script = new Call(port)
     script.socket.end('PUBLISHER\ngoal') // The last line has no end: printf without \n.
     await script.closes()
-    expect(script.heard).toContain('* you are a PUBLISHER')
+    expect(script.heard).toContain('OK you are a PUBLISHER')
     await listener.hears('goal\n')
     await server.shows('client 2 disconnected')
 
@@ -223,14 +223,18 @@ describe.each(['task2', 'task3'])('%s', (task) => {
     await server.shows('heard by 0: anybody?')
   })
 
-  test('a client shows strangers’ control characters, it does not obey them', async () => {
+  test('strangers’ control characters reach no subscriber’s terminal', async () => {
     const { port } = await startServer(task)
     const client = terminal(task, `npx tsx client.ts localhost ${port} SUBSCRIBER`)
     await client.shows('you are a SUBSCRIBER')
+    const netcat = new Call(port)
+    netcat.says('SUBSCRIBER\n')
+    await netcat.hears('you are a SUBSCRIBER')
     const stranger = new Call(port)
     stranger.says('PUBLISHER\n\u001b]0;owned\u0007\n')
     await client.shows('owned')
     expect(client.screen).toContain('] \\u{1b}]0;owned\\u{7}\n')
+    await netcat.hears('] \\u{1b}]0;owned\\u{7}\n')
   })
 })
 
@@ -255,7 +259,7 @@ test('task 3: one client that never reads does not stop a hundred others', async
   stadium.says(`PUBLISHER SPORTS\n${Array.from({ length: 50 }, (_, i) => `goal ${i}\n`).join('')}`)
   await Promise.all(others.map((other) => other.hears('[SPORTS] goal 49\n')))
   const all = Array.from({ length: 50 }, (_, i) => `[SPORTS] goal ${i}\n`).join('')
-  for (const other of others) expect(other.heard).toBe(`* you are a SUBSCRIBER of SPORTS\n${all}`)
+  for (const other of others) expect(other.heard).toBe(`OK you are a SUBSCRIBER of SPORTS\n${all}`)
 
   // When it reads again, it is told what it missed.
   stuck.socket.resume()
@@ -266,6 +270,19 @@ test('task 3: one client that never reads does not stop a hundred others', async
     await new Promise((resolve) => setImmediate(resolve))
   }
   while (!stuck.heard.includes('you read too slowly and missed')) await again()
+})
+
+test.each(['task2', 'task3'])('%s: the client does not trust the server either', async (task) => {
+  const port = await freePort()
+  const hostile = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.end('\u001b[2J東\r\n')
+  }).listen(port, '127.0.0.1')
+  await once(hostile, 'listening')
+  const client = terminal(task, `npx tsx client.ts localhost ${port}`)
+  expect(await client.ends()).toBe(1)
+  expect(client.screen).toContain('\n\\u{1b}[2J東\n* the server has gone away\n')
+  hostile.close()
 })
 
 test('a server that sends a line without end is left', async () => {

@@ -19,9 +19,9 @@ function send(to: Client, line: string): void {
   if (to.socket.writableLength > MAX_WAITING) {
     if (to.missed++ === 0) console.log(`${to.name} reads too slowly: dropping messages for it`)
   } else if (to.socket.writable) {
-    if (to.missed > 0) to.socket.write(`* you read too slowly and missed ${to.missed} messages\n`)
+    if (to.missed > 0) to.socket.write(`ERR you read too slowly and missed ${to.missed} messages\n`)
     to.missed = 0
-    to.socket.write(`${line}\n`)
+    to.socket.write(`${printable(line)}\n`) // Netcat would obey control characters.
   }
 }
 
@@ -37,10 +37,10 @@ function handle(client: Client, line: string): void {
     client.role = word
     if (word === 'SUBSCRIBER') subscribers.add(client)
     console.log(`${client.name} is a ${word}`)
-    send(client, `* you are a ${word}`)
+    send(client, `OK you are a ${word}`)
   } else {
     console.log(`${client.name}: ${printable(line)}`)
-    send(client, '* only the server sees this; to speak to subscribers, be a PUBLISHER')
+    send(client, 'ERR only the server sees this; to speak to subscribers, be a PUBLISHER')
   }
 }
 

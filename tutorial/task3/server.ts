@@ -17,9 +17,9 @@ function send(to: Client, line: string): void {
   if (to.socket.writableLength > MAX_WAITING) {
     if (to.missed++ === 0) console.log(`${to.name} reads too slowly: dropping messages for it`)
   } else if (to.socket.writable) {
-    if (to.missed > 0) to.socket.write(`* you read too slowly and missed ${to.missed} messages\n`)
+    if (to.missed > 0) to.socket.write(`ERR you read too slowly and missed ${to.missed} messages\n`)
     to.missed = 0
-    to.socket.write(`${line}\n`)
+    to.socket.write(`${printable(line)}\n`) // Netcat would obey control characters.
   }
 }
 
@@ -40,10 +40,10 @@ function handle(client: Client, line: string): void {
     client.topics = topics.length > 0 ? [...new Set(topics)] : ['general'] // Each topic once.
     if (role === 'SUBSCRIBER') subscribers.add(client)
     console.log(printable(`${client.name} is a ${role} of ${client.topics.join(' ')}`))
-    send(client, `* you are a ${role} of ${client.topics.join(' ')}`)
+    send(client, `OK you are a ${role} of ${client.topics.join(' ')}`)
   } else {
     console.log(printable(`${client.name}: ${line}`))
-    send(client, '* only the server sees this; to speak to subscribers, be a PUBLISHER')
+    send(client, 'ERR only the server sees this; to speak to subscribers, be a PUBLISHER')
   }
 }
 
