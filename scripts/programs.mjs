@@ -117,7 +117,11 @@ const candidates = (wanted, name) =>
   [...everyPlace(wanted, name)].filter((one) => path.isAbsolute(one.path) && isFile(one.path))
 
 function isFile(file) {
-  return fs.statSync(file, { throwIfNoEntry: false })?.isFile() ?? false
+  try {
+    return fs.statSync(file).isFile()
+  } catch {
+    return false // Not there, or in a folder of the PATH that this user may not enter.
+  }
 }
 
 function unpackedEnv() {
