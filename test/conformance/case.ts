@@ -1,6 +1,7 @@
 // What a conformance case is and what it may use: a conversation with the target, on clients and topics of its
 // own, so that cases can run at the same time against one broker.
 import type { IConnectPacket } from 'mqtt-packet'
+import { frame, props, text, u8, u16 } from '../support/bytes.ts'
 import {
   type Address,
   type DialOptions,
@@ -22,6 +23,11 @@ export interface Target extends Address {
   refusedTopic?: string
   /** A filter nobody may subscribe to. */
   refusedFilter?: string
+  /**
+   * Seconds after one and a half keep alives within which a silent client is closed. The standard says when a
+   * client is too late, not how soon the server must notice. Default: 5.5.
+   */
+  keepAlivePatience?: number
 }
 
 export type Version = 4 | 5
@@ -196,6 +202,21 @@ export class Talk {
     const client = await this.client()
     client.sends(...bytes)
     return await this.closesWithError(what, client)
+  }
+
+  /** A SUBSCRIBE to this filter is not granted: the connection is closed, or the answer is a failure. */
+  async refusesFilter(filter: string): Promise<void> {
+    const client = await this.client()
+    const none = this.version === 5 ? props() : Buffer.alloc(0)
+    client.sends(frame(0x82, u16(1), none, text(filter), u8(0)))
+    const answered = client.finds('suback').catch(() => undefined)
+    const suback = await Promise.race([answered, client.closed().catch(() => undefined)])
+    if (suback === undefined || Array.isArray(suback)) {
+      must(!client.open, `filter ${filter} was neither refused nor granted`)
+      return
+    }
+    const [code = 0] = grantedOf(suback)
+    must(code >= 0x80, `filter ${filter} was granted ${code}`)
   }
 
   /** The server closes this connection; in MQTT 5 a DISCONNECT before it names an error [MQTT-4.13.2-1]. */

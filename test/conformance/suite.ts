@@ -11,6 +11,7 @@ export interface Statement {
 }
 
 export interface Verdict extends Statement {
+  /** `not tested here`: the target lacks what the statement is about, or was not set up for it. */
   verdict: 'passed' | 'failed' | 'not testable' | 'not tested here'
   /** Why it failed, or why it was not tested; empty when it passed. */
   reason: string
@@ -108,7 +109,9 @@ function judge(s: Statement, outcomes: Outcome[]): Verdict {
   if (failed)
     return { ...s, verdict: 'failed', reason: `${failed.case.title}: ${failed.error!.message}` }
   const missing = mine.find((o) => o.error)
-  if (missing) return { ...s, verdict: 'not tested here', reason: missing.error!.message }
+  // Where one of several cases lacked its condition, the others have proved the statement.
+  if (missing && !mine.some((o) => !o.error))
+    return { ...s, verdict: 'not tested here', reason: missing.error!.message }
   if (mine.length === 0) return { ...s, verdict: 'failed', reason: 'no case proves it' }
   return { ...s, verdict: 'passed', reason: '' }
 }

@@ -22,11 +22,11 @@ export function count(verdicts: readonly Verdict[]): Count {
   }
 }
 
-/** The verdicts of one version, a line each, with their counts below. */
+/** The verdicts of one version, a line each. */
 export function table(version: Version, verdicts: readonly Verdict[]): string {
   const mine = verdicts.filter((v) => v.version === version)
   const lines = mine.map((v) => `${v.id.padEnd(15)} ${v.verdict.padEnd(16)} ${v.reason}`.trimEnd())
-  return [names[version], ...lines, summary(version, mine), ''].join('\n')
+  return [names[version], ...lines, ''].join('\n')
 }
 
 /** One line of counts. */

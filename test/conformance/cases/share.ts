@@ -1,21 +1,7 @@
 // Shared subscriptions of MQTT 5: their form, their QoS, and who gets a message whose taker goes away.
 import { frame, props, text, u8, u16 } from '../../support/bytes.ts'
 import type { RawClient } from '../../support/raw-client.ts'
-import { type Case, equal, grantedOf, must, only, type Talk } from '../case.ts'
-
-/** A SUBSCRIBE to a malformed shared filter is not granted: closed, or answered with a failure. */
-async function refuses(t: Talk, filter: string, options = 0): Promise<void> {
-  const client = await t.client()
-  client.sends(frame(0x82, u16(1), props(), text(filter), u8(options)))
-  let codes: number[]
-  try {
-    codes = grantedOf(await client.hears('suback'))
-  } catch (error) {
-    if (client.open) throw new Error(`${filter}: ${(error as Error).message}`)
-    return
-  }
-  must(codes[0]! >= 0x80, `${filter} was granted ${codes}`)
-}
+import { type Case, equal, must, only, type Talk } from '../case.ts'
 
 /** Two lasting members of one group, and who of them was sent the message first. */
 async function group(t: Talk, qos: 1 | 2) {
@@ -43,14 +29,14 @@ async function group(t: Talk, qos: 1 | 2) {
 
 export const shareCases: Case[] = [
   ...only(5, ['4.8.2-1'], 'a shared filter needs a name', async (t) => {
-    await refuses(t, '$share//a')
+    await t.refusesFilter('$share//a')
     const listener = await t.subscriber(`$share/n/${t.topic('a')}`)
     ;(await t.client()).publish(t.topic('a'), 'x')
     await listener.hears('publish', { topic: t.topic('a') })
   }),
   ...only(5, ['4.8.2-2'], 'a shared name has no wildcard and a filter behind it', async (t) => {
     for (const filter of ['$share/a+/b', '$share/#/b', '$share/+/b', '$share/name', '$share/name/'])
-      await refuses(t, filter)
+      await t.refusesFilter(filter)
   }),
   ...only(5, ['3.8.3-4'], 'no local on a shared subscription closes the connection', async (t) => {
     const subscribe = frame(0x82, u16(1), props(), text(`$share/g/${t.topic('a')}`), u8(0x04))
