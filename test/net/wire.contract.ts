@@ -59,6 +59,10 @@ export class HandTurnedTime implements Runtime {
     setImmediate(call)
   }
 
+  nextTurn(call: () => void): void {
+    setImmediate(call)
+  }
+
   random(): number {
     return 0.5
   }
