@@ -127,3 +127,14 @@ function length(size: number): string {
   if (size < 128) return size.toString(16).padStart(2, '0')
   return ((size & 127) | 128).toString(16) + length(size >> 7)
 }
+
+/** A row of a packet that a server refuses for `reason`; `first` and `body` as `p` takes them. */
+export function refused(
+  reason: number,
+  version: Version,
+  name: string,
+  first: string,
+  body: string,
+): PacketRow {
+  return { name, version, hex: p(first, body), reason }
+}
