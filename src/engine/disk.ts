@@ -1,0 +1,528 @@
+// The engine that keeps its promises: what it resolved survives kill -9 and power loss. Records,
+// sessions and retained messages in one LMDB folder, one sync for everything that waited.
+// docs/durability.md says what is on disk when.
+
+import {
+  type Bounds,
+  type Claim,
+  type Engine,
+  EngineError,
+  type EngineEvents,
+  type LogRecord,
+  type RetainedMessage,
+  type SessionSave,
+} from '../core/engine.ts'
+import type { Runtime } from '../core/runtime.ts'
+import { type Pos, RECORD_MESSAGES_MAX, type StoredSession } from '../core/types.ts'
+import { Commits } from './commits.ts'
+import { DataFolder } from './folder.ts'
+import { newLogIdentity } from './identity.ts'
+import { wantedBytes } from './kept.ts'
+import { LazyRetained } from './lazy-retained.ts'
+import { Owners } from './owners.ts'
+import { RecordCodec, type ResolveTopic } from './record.ts'
+import { scanBeforeOpening } from './scan-process.ts'
+import { DamageError } from './sealed.ts'
+import { SessionTable } from './session-table.ts'
+import { DiskSpace, type FreeSpace, freeSpaceOf } from './space.ts'
+import {
+  type Change,
+  CommitError,
+  FIRST_KEY,
+  firstPosition,
+  nameKey,
+  readChunk,
+  recordKey,
+  recordSequence,
+  Store,
+} from './store.ts'
+
+/** Record sequences reserved at a time: at 10 000 records a second one extra write in 100 s. */
+const BLOCK = 2 ** 20
+/** Epochs of one run stay below the first of the next. */
+const EPOCHS_PER_RUN = 2 ** 32
+const LOG_BYTES_MAX = 10 * 1024 ** 3
+/** Records one truncating commit removes at most, so that others never wait long behind it. */
+const TRUNCATE_RECORDS = 512
+/** EIO: what LMDB reports when a write came back short, which a full disk does too. */
+const EIO = 5
+
+export interface DiskOptions {
+  /** The data folder; made when it is not there. */
+  readonly directory: string
+  readonly runtime: Pick<Runtime, 'now' | 'after' | 'random'>
+  /** Topics of stored messages. */
+  readonly resolve: ResolveTopic
+  /** Bytes the log may occupy. Default: 10 GiB or half the free disk, whichever is less. */
+  readonly logBytes?: number
+  /** Bytes of the disk that stay free. Default: 5 %, see `defaultReserve`. */
+  readonly reserveBytes?: number
+  /** Told of damage and of long steps, one sentence each. */
+  readonly notify?: (message: string) => void
+  /** Asks for free space in place of the file system. */
+  readonly freeSpace?: () => Promise<FreeSpace>
+}
+
+export class DiskEngine implements Engine {
+  readonly name = 'disk'
+  readonly durable = true
+  readonly #options: DiskOptions
+  readonly #folder: DataFolder
+  readonly #codec: RecordCodec
+  readonly #lazy: LazyRetained
+  #events: EngineEvents | null = null
+  #store!: Store
+  #commits!: Commits
+  #owners!: Owners
+  #sessions!: SessionTable
+  #space!: DiskSpace
+  #log = ''
+  #run = 0
+  /** Sequence of the next record. */
+  #next = 1
+  /** Sequences below it are reserved on disk. */
+  #mark = 1
+  #reserving = false
+  /** Position of the oldest stored message, null when there is none. */
+  #first: Pos | null = null
+  #last: Pos = 0
+  #floor: Pos = 0
+  #logBytes = 0
+  /** Bytes of records that wait for their commit. */
+  #pendingBytes = 0
+  #cap = LOG_BYTES_MAX
+  /** Positions of retained messages that wait for their commit, by topic. */
+  readonly #retaining = new Map<string, Pos>()
+  #damaged = 0
+  #failed = false
+
+  constructor(options: DiskOptions) {
+    this.#options = options
+    this.#folder = new DataFolder(options.directory)
+    this.#codec = new RecordCodec(options.resolve)
+    this.#lazy = new LazyRetained(options.runtime, (changes) => this.#writeRetained(changes))
+  }
+
+  get log(): string {
+    return this.#log
+  }
+
+  /** Stored values found damaged, and skipped, since `open`. */
+  get damaged(): number {
+    return this.#damaged
+  }
+
+  async open(events: EngineEvents): Promise<void> {
+    this.#events = events
+    this.#folder.prepare()
+    this.#folder.lock()
+    try {
+      if (!this.#folder.wasClean()) await scanBeforeOpening(this.#folder, this.#notify)
+      this.#folder.markOpen()
+      this.#store = Store.open(this.#folder.directory)
+      this.#folder.sync()
+      await this.#start()
+    } catch (error) {
+      await this.#store?.close()
+      this.#folder.unlock()
+      throw error
+    }
+    await this.#loadRetained()
+  }
+
+  async close(): Promise<void> {
+    if (!this.#commits) return
+    await this.#lazy.flush()
+    await this.#commits.settled()
+    let clean = !this.#failed
+    if (clean) {
+      try {
+        const state = { log: this.#log, next: this.#next, run: this.#run }
+        await this.#store.commit([this.#store.stateChange(state)])
+      } catch (error) {
+        clean = false
+        this.#notify(`the data folder was not closed in order: ${(error as Error).message}`)
+      }
+    }
+    await this.#store.close()
+    if (clean) this.#folder.markClean()
+    this.#folder.unlock()
+  }
+
+  append(record: LogRecord): Promise<void> {
+    let changes: Change[]
+    const bytes = wantedBytes(record)
+    try {
+      this.#admit(record, bytes)
+      changes = this.#changesOf(record, bytes)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    record.first = firstPosition(this.#next++)
+    for (const save of record.saves) this.#owners.saved(save)
+    if (this.#next > this.#mark - BLOCK / 2) this.#reserve()
+    if (changes.length === 0 && this.#commits.idle) {
+      this.#emit(record)
+      return DONE
+    }
+    return new Promise((resolve, reject) => {
+      const who = {
+        done: () => {
+          this.#pendingBytes -= bytes
+          this.#emit(record)
+          resolve()
+        },
+        refused: (error: EngineError) => {
+          this.#pendingBytes -= bytes
+          if (this.#retaining.size > 0) this.#retained(record)
+          reject(error)
+        },
+      }
+      this.#pendingBytes += bytes
+      if (changes.length === 0) return this.#commits.follow(who)
+      this.#retains(record)
+      this.#commits.write(changes, who)
+    })
+  }
+
+  read(after: Pos, until: Pos): Promise<{ records: LogRecord[]; scanned: Pos }> {
+    const end = Math.min(until, this.#last)
+    const records: LogRecord[] = []
+    if (end <= after) return Promise.resolve({ records, scanned: after })
+    const start = recordKey(Math.floor((after + 1) / RECORD_MESSAGES_MAX))
+    const stop = recordKey(Math.floor(end / RECORD_MESSAGES_MAX) + 1)
+    let from: Buffer | null = start
+    // Damage may leave a chunk empty; the answer must hold a record if there is any.
+    while (from && records.length === 0) {
+      const chunk = readChunk(this.#store.log, from, stop)
+      for (const { key, value } of chunk.entries) {
+        const record = this.#decode(key, value)
+        if (record) records.push(record)
+      }
+      from = chunk.next
+    }
+    const scanned = from ? Math.min(end, firstPosition(recordSequence(from) + 1) - 1) : end
+    return Promise.resolve({ records, scanned })
+  }
+
+  bounds(): Bounds {
+    const first = this.#first ?? this.#last + 1
+    return { first, last: this.#last, bytes: this.#logBytes, cap: this.#cap }
+  }
+
+  async truncate(upTo: Pos): Promise<void> {
+    const target = Math.min(upTo, this.#last)
+    if (this.#first === null || target < this.#first) return
+    this.#floor = Math.max(this.#floor, target)
+    const keep = this.#firstSequenceAfter(target)
+    for (;;) {
+      const changes: Change[] = []
+      const range = { start: FIRST_KEY, end: recordKey(keep), limit: TRUNCATE_RECORDS }
+      for (const key of this.#store.log.getKeys(range)) {
+        changes.push({ table: this.#store.log, key, value: null })
+      }
+      if (changes.length === 0) break
+      await this.#write(changes)
+    }
+    this.#findFirst()
+  }
+
+  async claim(id: string): Promise<Claim> {
+    const epoch = this.#owners.claim(id)
+    // Saves made before the claim are part of what it hands over.
+    if (!this.#commits.idle) await this.#commits.settled()
+    const stored = this.#sessions.read(id)
+    return { epoch, stored: stored && { ...stored, epoch } }
+  }
+
+  save(saves: readonly SessionSave[]): Promise<void> {
+    let changes: Change[]
+    try {
+      this.#owners.check(saves)
+      changes = this.#sessions.changes(saves)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    for (const save of saves) this.#owners.saved(save)
+    return changes.length === 0 ? DONE : this.#write(changes)
+  }
+
+  async *sessions(): AsyncIterable<StoredSession> {
+    await this.#commits.settled()
+    yield* this.#sessions.all()
+  }
+
+  retain(changes: readonly RetainedMessage[]): Promise<void> {
+    const newest = changes.filter(({ topic, pos }) => (this.#retaining.get(topic) ?? 0) <= pos)
+    return newest.length === 0 ? DONE : this.#lazy.add(newest)
+  }
+
+  cast(_node: string | null, _bytes: Buffer): void {
+    // One process has no other nodes.
+  }
+
+  now(): number {
+    return this.#options.runtime.now()
+  }
+
+  /** Copies everything into an empty folder while this engine goes on. */
+  backup(directory: string): Promise<void> {
+    return this.#store.copyTo(directory, true)
+  }
+
+  async #start(): Promise<void> {
+    const { runtime, reserveBytes, freeSpace, directory } = this.#options
+    const store = this.#store
+    const ask = freeSpace ?? (() => freeSpaceOf(directory))
+    this.#space = new DiskSpace(runtime, ask, () => store.sizes(), reserveBytes)
+    this.#sessions = new SessionTable(
+      store,
+      (what) => this.#damage(what),
+      () => this.#log,
+    )
+    this.#commits = new Commits(
+      store,
+      (error) => this.#judge(error, ask),
+      () => {
+        this.#logBytes = store.logBytes()
+      },
+    )
+    const state = store.readState()
+    if (!state && store.firstRecord() !== null) {
+      throw new Error(`${directory} has a log without its state: ${WAY_OUT}`)
+    }
+    this.#log = state?.log ?? newLogIdentity(runtime)
+    this.#run = (state?.run ?? 0) + 1
+    this.#next = state?.next ?? 1
+    this.#owners = new Owners(this.#run * EPOCHS_PER_RUN)
+    // Every position below is taken, whether it was used or only reserved.
+    this.#last = this.#next > 1 ? firstPosition(this.#next) - 1 : 0
+    const mark = this.#next + BLOCK
+    await store.commit([store.stateChange({ log: this.#log, next: mark, run: this.#run })])
+    this.#mark = mark
+    this.#findFirst()
+    this.#logBytes = store.logBytes()
+    const { free } = await ask()
+    this.#cap = this.#options.logBytes ?? Math.min(LOG_BYTES_MAX, (free + this.#logBytes) / 2)
+    await this.#space.refresh()
+  }
+
+  async #loadRetained(): Promise<void> {
+    let from: Buffer | null = FIRST_KEY
+    while (from) {
+      const chunk = readChunk(this.#store.retained, from)
+      for (const { key, value } of chunk.entries) {
+        try {
+          const { message, pos } = this.#codec.decodeRetained(key, value)
+          this.#events!.retained({ topic: message.topic.name, message, pos })
+        } catch (error) {
+          if (!(error instanceof DamageError)) throw error
+          this.#damage(`a retained message: ${error.message}`)
+        }
+      }
+      from = chunk.next
+      await nextTurn()
+    }
+  }
+
+  /** Throws when the record cannot be taken now. */
+  #admit(record: LogRecord, bytes: number): void {
+    if (this.#failed) throw failure(null)
+    if (record.saves.length > 0) this.#owners.check(record.saves)
+    if (this.#next >= this.#mark) {
+      this.#reserve()
+      throw new EngineError('full', 'no positions could be reserved on the disk: see the log')
+    }
+    if (bytes === 0) return
+    if (bytes > this.#cap) {
+      throw new EngineError('too-large', `${bytes} bytes do not fit into a log of ${this.#cap}`)
+    }
+    if (this.#logBytes + this.#pendingBytes + bytes > this.#cap) {
+      throw new EngineError(
+        'full',
+        `the log holds ${this.#logBytes} of ${this.#cap} bytes for sessions that are behind; end them or raise its limit`,
+      )
+    }
+  }
+
+  #changesOf(record: LogRecord, bytes: number): Change[] {
+    const store = this.#store
+    const changes = record.saves.length > 0 ? this.#sessions.changes(record.saves) : []
+    let size = 0
+    if (bytes > 0) {
+      const key = recordKey(this.#next)
+      const value = this.#codec.encode(key, record)
+      changes.push({ table: store.log, key, value })
+      size += value.length
+    }
+    for (let i = 0; i < record.messages.length; i++) {
+      const message = record.messages[i]!
+      if (!message.retain || message.qos === 0) continue
+      const { key } = nameKey(message.topic.bytes)
+      const pos = firstPosition(this.#next) + i
+      const value =
+        message.payload.length > 0 ? this.#codec.encodeRetained(key, message, pos) : null
+      changes.push({ table: store.retained, key, value })
+      size += value?.length ?? 0
+    }
+    // Saves alone pass: acknowledgements are what makes room again.
+    if (size > 0 && !this.#space.hasRoomFor(size)) {
+      throw new EngineError('full', `the disk under ${this.#folder.directory} is nearly full`)
+    }
+    this.#space.wrote(size)
+    return changes
+  }
+
+  /** Notes the retained messages of a record, so that older ones of QoS 0 do not undo them. */
+  #retains(record: LogRecord): void {
+    for (let i = 0; i < record.messages.length; i++) {
+      const { retain, qos, topic } = record.messages[i]!
+      if (!retain || qos === 0) continue
+      this.#retaining.set(topic.name, record.first + i)
+      this.#lazy.supersede(topic.name, record.first + i)
+    }
+  }
+
+  /** Retained messages of QoS 0, where nothing newer is stored. */
+  async #writeRetained(changes: readonly RetainedMessage[]): Promise<void> {
+    const table = this.#store.retained
+    const writes: Change[] = []
+    for (const { topic, message, pos } of changes) {
+      if ((this.#retaining.get(topic) ?? 0) > pos) continue
+      const { key } = nameKey(message ? message.topic.bytes : Buffer.from(topic))
+      if (this.#retainedPos(key) > pos) continue
+      const value = message && this.#codec.encodeRetained(key, message, pos)
+      writes.push({ table, key, value })
+    }
+    if (writes.length > 0) await this.#write(writes)
+  }
+
+  #retainedPos(key: Buffer): Pos {
+    const value = this.#store.retained.getBinary(key)
+    if (!value) return 0
+    try {
+      return this.#codec.decodeRetained(key, value).pos
+    } catch (error) {
+      if (!(error instanceof DamageError)) throw error
+      this.#damage(`a retained message, now replaced: ${error.message}`)
+      return 0
+    }
+  }
+
+  #emit(record: LogRecord): void {
+    const { first, messages, wanted } = record
+    this.#last = first + Math.max(messages.length, 1) - 1
+    if (this.#first === null && wanted.includes(true)) this.#first = first
+    if (this.#retaining.size > 0) this.#retained(record)
+    this.#events!.record(record)
+  }
+
+  /** The record is stored or refused: nothing it retains is on its way any more. */
+  #retained(record: LogRecord): void {
+    for (let i = 0; i < record.messages.length; i++) {
+      const { retain, topic } = record.messages[i]!
+      if (retain && this.#retaining.get(topic.name) === record.first + i) {
+        this.#retaining.delete(topic.name)
+      }
+    }
+  }
+
+  #reserve(): void {
+    if (this.#reserving) return
+    this.#reserving = true
+    const mark = this.#mark + BLOCK
+    const state = { log: this.#log, next: mark, run: this.#run }
+    this.#write([this.#store.stateChange(state)]).then(
+      () => {
+        this.#mark = mark
+        this.#reserving = false
+      },
+      () => {
+        this.#reserving = false
+      },
+    )
+  }
+
+  #write(changes: readonly Change[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#commits.write(changes, { done: resolve, refused: reject })
+    })
+  }
+
+  /** What a failed commit means: a full disk is refused and may recover, all else is the end. */
+  async #judge(error: unknown, ask: () => Promise<FreeSpace>): Promise<EngineError> {
+    const cause = error instanceof CommitError ? error : null
+    let full = cause !== null && /no space|quota|MDB_MAP_FULL/i.test(cause.message)
+    if (cause?.code === EIO) {
+      // A short write leaves no space behind; a failed sync leaves as much as there was.
+      const { free } = await ask().catch(() => ({ free: Number.POSITIVE_INFINITY }))
+      full = free < SHORT_WRITE_BYTES
+    }
+    if (full) {
+      await this.#space.refresh()
+      return new EngineError('full', `the disk under ${this.#folder.directory} is full`, {
+        cause: error,
+      })
+    }
+    this.#failed = true
+    const refusal = failure(error)
+    this.#events!.state('failed', refusal.message)
+    return refusal
+  }
+
+  #decode(key: Buffer, value: Buffer): LogRecord | null {
+    const sequence = recordSequence(key)
+    try {
+      return this.#codec.decode(key, value, firstPosition(sequence))
+    } catch (error) {
+      if (!(error instanceof DamageError)) throw error
+      this.#damage(`record ${sequence}: ${error.message}`)
+      return null
+    }
+  }
+
+  /** The first record that holds a message after the position, or would. */
+  #firstSequenceAfter(position: Pos): number {
+    const sequence = Math.floor((position + 1) / RECORD_MESSAGES_MAX)
+    const key = recordKey(sequence)
+    const value = this.#store.log.getBinary(key)
+    if (!value) return sequence
+    const record = this.#decode(key, value)
+    const end = record ? record.first + record.messages.length - 1 : 0
+    return end <= position ? sequence + 1 : sequence
+  }
+
+  #findFirst(): void {
+    const sequence = this.#store.firstRecord()
+    this.#first = sequence === null ? null : Math.max(firstPosition(sequence), this.#floor + 1)
+    this.#logBytes = this.#store.logBytes()
+  }
+
+  #damage(what: string): void {
+    this.#damaged++
+    this.#notify(`damage in ${this.#folder.directory}, skipped: ${what}`)
+  }
+
+  readonly #notify = (message: string): void => this.#options.notify?.(message)
+}
+
+const DONE: Promise<void> = Promise.resolve()
+
+/** Free bytes below which an EIO is taken for a write that found no room. */
+const SHORT_WRITE_BYTES = 1024 * 1024
+
+const WAY_OUT =
+  'look at it with `partyline data check`, and go back to a copy made with `partyline data backup`'
+
+function failure(cause: unknown): EngineError {
+  const why = cause instanceof Error ? ` (${cause.message})` : ''
+  return new EngineError(
+    'failed',
+    `the disk did not take what was written${why}: nothing is acknowledged any more; check the disk, then start again`,
+    { cause },
+  )
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
