@@ -44,7 +44,10 @@ export class Commits {
 
   /** Takes part in the next commit. */
   write(changes: readonly Change[], who: Waiting): void {
-    if (this.#fault) return who.refused(this.#fault)
+    if (this.#fault) {
+      who.refused(this.#fault)
+      return
+    }
     const { changes: all, waiting } = this.#next
     for (const change of changes) all.push(change)
     waiting.push({ who, writes: true })
@@ -53,8 +56,8 @@ export class Commits {
 
   /** Is told after everything before it, without a commit of its own. */
   follow(who: Waiting): void {
-    if (this.#fault) return who.refused(this.#fault)
-    if (this.#next.waiting.length > 0) this.#next.waiting.push({ who, writes: false })
+    if (this.#fault) who.refused(this.#fault)
+    else if (this.#next.waiting.length > 0) this.#next.waiting.push({ who, writes: false })
     else if (this.#current) this.#current.waiting.push({ who, writes: false })
     else who.done()
   }
