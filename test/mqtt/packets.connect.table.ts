@@ -199,6 +199,7 @@ const PROPERTIES = (
     [0x81, 'a property of CONNACK', '24 01'],
     [0x81, 'a reason string', '1f "why"'],
     [0x82, 'two session expiries', '11 00000001 11 00000001'],
+    [0x82, 'two session expiries, not side by side', '11 00000001 21 0001 11 00000001'],
     [0x82, 'two receive maxima', '21 0001 21 0001'],
     [0x82, 'two maximum packet sizes', '27 00000001 27 00000001'],
     [0x82, 'two topic alias maxima', '22 0000 22 0000'],

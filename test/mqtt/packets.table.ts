@@ -436,7 +436,7 @@ const PUBLISH: readonly PacketRow[] = [
 ]
 
 /** Properties that make a PUBLISH of 5.0 wrong. */
-const PUBLISH_PROPERTIES = (
+export const PUBLISH_PROPERTIES: readonly PacketRow[] = (
   [
     [0x94, 'alias 0', '23 0000'],
     [0x82, 'two aliases', '23 0001 23 0001'],

@@ -6,8 +6,9 @@ import { describe, expect, it } from 'vitest'
 import { decode } from '../../src/protocol/mqtt/decode.ts'
 import { peekVersion } from '../../src/protocol/mqtt/decode-connect.ts'
 import { type ClientPacket, PacketError, type Version } from '../../src/protocol/mqtt/packets.ts'
+import { PublishProperties, readPublishProperties } from '../../src/protocol/mqtt/properties.ts'
 import { bytesOf, type PacketRow } from './packets.row.ts'
-import { PACKETS } from './packets.table.ts'
+import { PACKETS, PUBLISH_PROPERTIES } from './packets.table.ts'
 
 const isPublish = (row: PacketRow): boolean => bytesOf(row)[0]! >> 4 === 3
 const FRAMED = PACKETS.filter((row) => !row.unframed)
@@ -108,6 +109,72 @@ function mayBeCut(row: PacketRow, found: ClientPacket): boolean {
   }
   return row.version === 5 && (found.type.startsWith('pub') || found.type === 'disconnect')
 }
+
+describe('reason codes', () => {
+  // Tables 3-4 to 3-7 of 5.0, and of 3-10 and 3-11 what a client may send.
+  const received = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]
+  const released = [0x00, 0x92]
+  const disconnected = [
+    0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
+  ]
+  it.each([
+    ['PUBACK', 0x40, '0001', '', received],
+    ['PUBREC', 0x50, '0001', '', received],
+    ['PUBREL', 0x62, '0001', '', released],
+    ['PUBCOMP', 0x70, '0001', '', released],
+    ['DISCONNECT', 0xe0, '', '', disconnected],
+    ['AUTH', 0xf0, '', '0415000178', [0x18, 0x19]],
+  ] as const)('of %s are those of the standard', (_, first, before, after, allowed) => {
+    const found: number[] = []
+    for (let reason = 0; reason < 256; reason++) {
+      const code = reason.toString(16).padStart(2, '0')
+      const body = Buffer.from(before + code + after, 'hex')
+      const packet = read(first, body, 0, body.length, 5)
+      if (packet instanceof PacketError) expect(packet.reason).toBe(0x82)
+      else found.push(reason)
+    }
+    expect(found).toEqual(allowed)
+  })
+})
+
+describe('the properties of a PUBLISH', () => {
+  /** Where they lie: behind topic, packet identifier and their length, which is below 128 in the table. */
+  const bounds = (bytes: Buffer): [start: number, end: number] => {
+    const topic = bytes.readUInt16BE(2)
+    const at = 4 + topic + ((bytes[0]! & 6) === 0 ? 0 : 2)
+    return [at + 1, at + 1 + bytes[at]!]
+  }
+
+  it('are read as the table says', () => {
+    const rows = PACKETS.filter((row) => row.publish !== undefined && row.version === 5)
+    expect(rows.length).toBeGreaterThan(10)
+    for (const { publish, ...row } of rows) {
+      const into = new PublishProperties()
+      readPublishProperties(bytesOf(row), ...bounds(bytesOf(row)), into)
+      expect(
+        { alias: into.alias, expiry: into.expiry, rest: into.rest.toString('hex') },
+        row.name,
+      ).toEqual({
+        alias: publish!.alias ?? 0,
+        expiry: publish!.expiry ?? Infinity,
+        rest: publish!.properties ?? '',
+      })
+    }
+  })
+
+  it.each(PUBLISH_PROPERTIES)('$name', (row) => {
+    const bytes = bytesOf(row)
+    const into = new PublishProperties()
+    let thrown: unknown
+    try {
+      readPublishProperties(bytes, ...bounds(bytes), into)
+    } catch (error) {
+      thrown = error
+    }
+    expect(thrown).toBeInstanceOf(PacketError)
+    expect((thrown as PacketError).reason).toBe(row.reason)
+  })
+})
 
 describe('what a stranger sends', () => {
   const versions = fc.constantFrom<Version>(3, 4, 5)
