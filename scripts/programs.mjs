@@ -23,6 +23,7 @@ const APT = path.join(CACHE, 'apt')
  * @property {RegExp} [answer] what the answer must match for it to be the right one
  * @property {string} [needs] said when the answer does not match
  * @property {boolean} [newer] fetched from Debian's newer suite: the stable one is too old
+ * @property {boolean} [named] fetched only when it is asked for by name
  * @property {boolean} [system] does not run unpacked: only root, through apt-get install
  */
 
@@ -58,6 +59,13 @@ const PROGRAMS = {
     newer: true,
   },
   haproxy: { package: 'haproxy', probe: ['-v'], answer: /HAProxy version/i },
+  // A peer of the benchmark, which no test needs.
+  'redis-server': {
+    package: 'redis-server',
+    probe: ['--version'],
+    answer: /Redis server/,
+    named: true,
+  },
   chromium: {
     package: 'chromium',
     commands: ['chromium', 'chromium-browser', 'google-chrome'],
@@ -313,6 +321,7 @@ async function installAsRoot(pkg, say) {
 
 // Only a machine that exists to run the checks gets something installed into its system.
 function isFetchedUnasked(name) {
+  if (PROGRAMS[name].named) return false
   return !PROGRAMS[name].system || process.env.CI === 'true'
 }
 

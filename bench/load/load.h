@@ -19,7 +19,7 @@ typedef struct {
   int publishers, subscribers, stalled, churners;
   int size;                   // payload bytes, at least HEADER
   int qos, window;            // window: unacknowledged messages a publisher may have (QoS 1 and 2)
-  int topics;                 // publisher i and subscriber i use topic i % topics
+  int topics, base;           // publisher i and subscriber i use topic base + i % topics
   int spread;                 // > 0: publishers walk over so many topics, subscribers take all by a wildcard
   bool wildcard, shared, retain, properties;
   bool echo;                  // a publisher sends its next message when the one before has been received

@@ -366,6 +366,7 @@ static void read_options(int argc, char **argv) {
       {"size", 1, 0, 's'},       {"qos", 1, 0, 'q'},     {"window", 1, 0, 'w'},   {"topics", 1, 0, 't'},
       {"spread", 1, 0, 'T'},     {"seconds", 1, 0, 'd'}, {"rate", 1, 0, 'r'},     {"patience", 1, 0, 'a'},
       {"wildcard", 0, 0, 'W'},   {"shared", 0, 0, 'g'},  {"retain", 0, 0, 'R'},   {"properties", 0, 0, 'u'},
+      {"base", 1, 0, 'B'},
       {"echo", 0, 0, 'e'},       {"hold", 0, 0, 'h'},    {"mixed", 0, 0, 'M'},    {"websocket", 0, 0, 'b'},
       {0, 0, 0, 0}};
   int o;
@@ -382,6 +383,7 @@ static void read_options(int argc, char **argv) {
       case 'q': opt.qos = atoi(optarg); break;
       case 'w': opt.window = atoi(optarg); break;
       case 't': opt.topics = atoi(optarg); break;
+      case 'B': opt.base = atoi(optarg); break;
       case 'T': opt.spread = atoi(optarg), opt.wildcard = true; break;
       case 'd': opt.seconds = atof(optarg); break;
       case 'r': opt.rate = atof(optarg); break;

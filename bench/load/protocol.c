@@ -56,7 +56,7 @@ static void say(Connection *c, const char *format, ...) {
 }
 
 static void topic_name(char *to, Protocol p, int topic) {
-  sprintf(to, p == NATS ? "bench.t%d.x" : "bench/t%d/x", topic);
+  sprintf(to, p == NATS ? "bench.t%d.x" : "bench/t%d/x", opt.base + topic);
 }
 
 static size_t head_of(uint8_t *to, int topic) {
