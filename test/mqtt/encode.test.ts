@@ -5,10 +5,13 @@ import { describe, expect, it } from 'vitest'
 import {
   AckByte,
   ack,
+  auth,
   connack,
   connackCode,
   disconnect,
+  suback,
   subackCode,
+  unsuback,
   writeAck,
 } from '../../src/protocol/mqtt/encode.ts'
 import { Reason } from '../../src/protocol/mqtt/packets.ts'
@@ -59,6 +62,21 @@ describe('an acknowledgement', () => {
 })
 
 describe('a reason string', () => {
+  it('is kept from a client that asked for no problem information', () => {
+    const packets = [
+      suback(1, [0x87], 5, 'why', 100, false),
+      unsuback(1, [0x87], 5, 'why', 100, false),
+      ack('puback', 1, 0x87, 5, 'why', 100, false),
+      auth(0x18, 'm', undefined, 'why', 100, false),
+    ]
+    expect(packets.map((packet) => packet.toString('hex'))).toEqual([
+      '900400010087',
+      'b00400010087',
+      '4003000187',
+      'f006180415' + '00016d',
+    ])
+  })
+
   it('longer than a string of MQTT can be is cut, not wrapped around', () => {
     const packet = disconnect(Reason.unspecified, 'é'.repeat(70_000))
     const size = packet.readUInt16BE(packet.indexOf(0x1f) + 1)

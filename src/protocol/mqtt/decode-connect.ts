@@ -82,7 +82,7 @@ export function decodeConnect(bytes: Buffer, start: number, end: number): Connec
     at = willEnd
   }
   let username: string | null = null
-  // MQTT 3.1 lets the length of the packet take precedence over the two flags (3.1, 3.1 User name).
+  // In MQTT 3.1 the flags promise less: if the packet has ended, user name and password are absent.
   if ((flags & Flag.username) !== 0 && !(version === 3 && at === end)) {
     to = textEnd(bytes, at, end, 'user name')
     username = textAt(bytes, at, to)
@@ -134,7 +134,7 @@ function checkFlags(flags: number, version: Version): void {
       throw malformed('Will QoS or will retain is set without the will flag.')
     }
   } else if ((flags & Flag.willQos) === Flag.willQos) {
-    throw malformed('The will QoS is 3.') // [MQTT-3.1.2-14 in 3.1.1, MQTT-3.1.2-12 in 5.0]
+    throw malformed('The will QoS is 3.') // [MQTT-3.1.2-14], in 3.1.1 and 5.0 alike
   }
   // Version 5 allows a password alone, as a token; before, it needed a name [3.1.1 MQTT-3.1.2-22].
   if (version < 5 && (flags & (Flag.username | Flag.password)) === Flag.password) {

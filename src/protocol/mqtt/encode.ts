@@ -19,7 +19,8 @@ export const AckByte = {
 } as const
 
 /**
- * CONNACK. `reasonString` is left out when the packet would exceed `maximumPacketSize` bytes
+ * CONNACK. Like DISCONNECT it may carry a reason string even for a client that asked for no problem
+ * information [MQTT-3.1.2-32]. `reasonString` is left out when the packet would exceed `maximumPacketSize` bytes
  * [MQTT-3.2.2-19]. Empty when `version` has no return code for the reason: then the connection is
  * closed without a word [3.1.1 MQTT-3.2.2-6].
  */
@@ -64,9 +65,9 @@ function seconds(value: number | undefined): number | undefined {
 
 /**
  * SUBACK. `codes` are reason codes of MQTT 5, one for each filter in order [MQTT-3.8.4-6]; older
- * versions get what `subackCode` makes of them. `reasonString`, for version 5 alone, must be left
- * away when the client asked for no problem information [MQTT-3.1.2-32] and is left out when the
- * packet would exceed `maximumPacketSize` bytes [MQTT-3.9.2-1].
+ * versions get what `subackCode` makes of them. `reasonString`, for version 5 alone, is left out
+ * when the packet would exceed `maximumPacketSize` bytes [MQTT-3.9.2-1], and when the client asked
+ * for no problem information [MQTT-3.1.2-32].
  */
 export function suback(
   packetId: number,
@@ -74,12 +75,20 @@ export function suback(
   version: Version,
   reasonString?: string,
   maximumPacketSize = Infinity,
+  problemInformation = true,
 ): Buffer {
   const tail = Buffer.allocUnsafe(codes.length)
   for (let i = 0; i < codes.length; i++) tail[i] = subackCode(codes[i]!, version)
   const head = [packetId >> 8, packetId & 255]
   if (version < 5) return packet(PacketType.suback << 4, head, null, tail)
-  return packet(PacketType.suback << 4, head, [], tail, reasonString, maximumPacketSize)
+  return packet(
+    PacketType.suback << 4,
+    head,
+    [],
+    tail,
+    problemInformation ? reasonString : '',
+    maximumPacketSize,
+  )
 }
 
 /** UNSUBACK. Before MQTT 5 it carries no codes. The rest as `suback`. */
@@ -89,11 +98,19 @@ export function unsuback(
   version: Version,
   reasonString?: string,
   maximumPacketSize = Infinity,
+  problemInformation = true,
 ): Buffer {
   const head = [packetId >> 8, packetId & 255]
   if (version < 5) return packet(PacketType.unsuback << 4, head, null, NO_BYTES)
   const tail = Buffer.from(codes)
-  return packet(PacketType.unsuback << 4, head, [], tail, reasonString, maximumPacketSize)
+  return packet(
+    PacketType.unsuback << 4,
+    head,
+    [],
+    tail,
+    problemInformation ? reasonString : '',
+    maximumPacketSize,
+  )
 }
 
 /**
@@ -107,6 +124,7 @@ export function ack(
   version: Version,
   reasonString?: string,
   maximumPacketSize = Infinity,
+  problemInformation = true,
 ): Buffer {
   const first = AckByte[type]
   if (version < 5 || reason === Reason.success) {
@@ -115,7 +133,7 @@ export function ack(
     return block
   }
   const head = [packetId >> 8, packetId & 255, reason]
-  return short(first, head, [], reasonString, maximumPacketSize)
+  return short(first, head, [], problemInformation ? reasonString : '', maximumPacketSize)
 }
 
 /** Writes the four bytes of an acknowledgement without reason; `first` from AckByte. Returns `at + 4`. */
@@ -142,7 +160,7 @@ export function disconnect(
 
 /**
  * AUTH of MQTT 5. The method is that of the CONNECT [MQTT-4.12.0-5]. `reasonString` is left out when
- * the packet would exceed `maximumPacketSize` bytes [MQTT-3.15.2-2].
+ * the packet would exceed `maximumPacketSize` bytes [MQTT-3.15.2-2], and as for `suback`.
  */
 export function auth(
   reason: Reason,
@@ -150,10 +168,17 @@ export function auth(
   data?: Buffer,
   reasonString?: string,
   maximumPacketSize = Infinity,
+  problemInformation = true,
 ): Buffer {
   const properties: PropertyValue[] = [[Property.authenticationMethod, method]]
   if (data !== undefined) properties.push([Property.authenticationData, data])
-  return short(PacketType.auth << 4, [reason], properties, reasonString, maximumPacketSize)
+  return short(
+    PacketType.auth << 4,
+    [reason],
+    properties,
+    problemInformation ? reasonString : '',
+    maximumPacketSize,
+  )
 }
 
 /**
