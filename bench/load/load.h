@@ -53,7 +53,7 @@ typedef struct {
 // What one run counted. Times are nanoseconds of CLOCK_MONOTONIC.
 typedef struct {
   long sent, acked, received, expected;
-  long disordered;            // an older message after a newer one of the same publisher, or one twice
+  long disordered;            // an older message after a newer one of the same publisher, or one again
   long stray;                 // delivered to a subscriber that did not ask for it
   long malformed;             // wrong length, or properties missing that were sent
   long cut;                   // subscribers that never read and were closed by the broker
