@@ -1,6 +1,7 @@
 // `npm run conformance`: prints the conformance table of Partyline, or of any broker given by --target.
 import { parseArgs } from 'node:util'
 import type { Target, Version } from './case.ts'
+import { type Running, startPartyline } from './partyline.ts'
 import { conformance } from './suite.ts'
 import { count, summary, table } from './table.ts'
 
@@ -63,9 +64,12 @@ async function main(): Promise<void> {
     return
   }
   const versions = chosenVersions()
-  const target = foreign(values.target!)
+  const running: Running = values.target
+    ? { target: foreign(values.target), stop: async () => {} }
+    : await startPartyline()
   const from = performance.now()
-  const verdicts = await conformance(target, versions, values.only)
+  const verdicts = await conformance(running.target, versions, values.only)
+  await running.stop()
   const shown = values.failures ? verdicts.filter((v) => v.verdict === 'failed') : verdicts
   for (const version of versions) process.stdout.write(`${table(version, shown)}\n`)
   for (const version of versions) process.stdout.write(`${summary(version, verdicts)}\n`)

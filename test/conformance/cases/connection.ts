@@ -68,22 +68,14 @@ const bytewise: Case[] = [
       await Promise.all(Object.entries(foreign(t)).map(([what, bytes]) => t.closesFor(what, bytes)))
     },
   ),
-  ...both(
-    ['4.8.0-1'],
-    ['4.13.1-1', '4.13.2-1'],
-    'malformed packets close the connection',
-    async (t) => {
-      await Promise.all([
-        t.closesFor('a remaining length of five bytes', u8(0x30, 0xff, 0xff, 0xff, 0xff, 0x7f)),
-        t.closesFor('a PINGREQ with a body', frame(0xc0, u8(0))),
-        t.closesFor('a PUBACK of one byte', frame(0x40, u8(1))),
-        t.closesFor(
-          'a filter cut short',
-          frame(0x82, u16(1), none(t), u16(9), Buffer.from('short')),
-        ),
-      ])
-    },
-  ),
+  ...both(['4.8.0-1'], ['4.13.1-1'], 'malformed packets close the connection', async (t) => {
+    await Promise.all([
+      t.closesFor('a remaining length of five bytes', u8(0x30, 0xff, 0xff, 0xff, 0xff, 0x7f)),
+      t.closesFor('a PINGREQ with a body', frame(0xc0, u8(0))),
+      t.closesFor('a PUBACK of one byte', frame(0x40, u8(1))),
+      t.closesFor('a filter cut short', frame(0x82, u16(1), none(t), u16(9), Buffer.from('short'))),
+    ])
+  }),
   ...both(['3.12.4-1'], ['3.12.4-1'], 'every PINGREQ is answered', async (t) => {
     const client = await t.client()
     client.sends(u8(0xc0, 0), u8(0xc0, 0), u8(0xc0, 0))
