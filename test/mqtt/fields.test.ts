@@ -4,6 +4,7 @@
 import { isUtf8 } from 'node:buffer'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { NO_BYTES } from '../../src/core/types.ts'
 import { isMqttText } from '../../src/core/utf8.ts'
 import { PacketError } from '../../src/protocol/mqtt/packets.ts'
 import {
@@ -142,6 +143,11 @@ describe('the properties of a PUBLISH', () => {
       }),
       { seed: 5 },
     )
+  })
+
+  it('hold on to no bytes when none are carried on', () => {
+    expect(read('').rest).toBe(NO_BYTES)
+    expect(read('020000000a230007').rest).toBe(NO_BYTES)
   })
 
   it('leave nothing of one packet for the next', () => {

@@ -5,7 +5,12 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { decode } from '../../src/protocol/mqtt/decode.ts'
 import { peekVersion } from '../../src/protocol/mqtt/decode-connect.ts'
-import { type ClientPacket, PacketError, type Version } from '../../src/protocol/mqtt/packets.ts'
+import {
+  type ClientPacket,
+  type Connect,
+  PacketError,
+  type Version,
+} from '../../src/protocol/mqtt/packets.ts'
 import { PublishProperties, readPublishProperties } from '../../src/protocol/mqtt/properties.ts'
 import { bytesOf, type PacketRow } from './packets.row.ts'
 import { PACKETS, PUBLISH_PROPERTIES } from './packets.table.ts'
@@ -210,6 +215,17 @@ describe('what a stranger sends', () => {
       }),
       { numRuns: 20_000, seed: 5 },
     )
+  })
+})
+
+describe('a will', () => {
+  it('is a copy, which outlives the bytes it came in', () => {
+    const bytes = Buffer.from(bytesOf(PACKETS.find((r) => r.name.includes('every will property'))!))
+    const { will } = decode(bytes[0]!, bytes, 2, bytes.length, 5) as Connect
+    const before = structuredClone(will)
+    bytes.fill(0xff)
+    expect(Buffer.from(will!.properties).equals(before!.properties)).toBe(true)
+    expect(will!.properties.length).toBeGreaterThan(0)
   })
 })
 
