@@ -30,6 +30,7 @@ import {
   CommitError,
   FIRST_KEY,
   firstPosition,
+  type LogState,
   nameKey,
   readChunk,
   recordKey,
@@ -287,7 +288,7 @@ export class DiskEngine implements Engine {
         this.#logBytes = store.logBytes()
       },
     )
-    const state = store.readState()
+    const state = this.#readState()
     if (!state && store.firstRecord() !== null) {
       throw new Error(`${directory} has a log without its state: ${WAY_OUT}`)
     }
@@ -305,6 +306,20 @@ export class DiskEngine implements Engine {
     const { free } = await ask()
     this.#cap = this.#options.logBytes ?? Math.min(LOG_BYTES_MAX, (free + this.#logBytes) / 2)
     await this.#space.refresh()
+  }
+
+  #readState(): LogState | null {
+    try {
+      return this.#store.readState()
+    } catch (error) {
+      const why = (error as Error).message
+      throw new Error(
+        `the state of the log in ${this.#options.directory} is damaged: ${why}; ${WAY_OUT}`,
+        {
+          cause: error,
+        },
+      )
+    }
   }
 
   async #loadRetained(): Promise<void> {
@@ -512,7 +527,7 @@ const DONE: Promise<void> = Promise.resolve()
 const SHORT_WRITE_BYTES = 1024 * 1024
 
 const WAY_OUT =
-  'look at it with `partyline data check`, and go back to a copy made with `partyline data backup`'
+  'see `partyline data check`, then put back a copy made with `partyline data backup` or keep what is sound with `partyline data compact`'
 
 function failure(cause: unknown): EngineError {
   const why = cause instanceof Error ? ` (${cause.message})` : ''

@@ -44,7 +44,7 @@ export class DataFolder {
           `${this.directory} holds a ${DATABASE_FILE} but no ${FORMAT_FILE} file: it is not a Partyline data folder; choose another with --data`,
         )
       }
-      this.#write(FORMAT_FILE, `${FORMAT} needs Partyline ${FORMAT_NEEDS} or later\n`)
+      this.markFormat()
     }
     this.checkFormat()
   }
@@ -121,6 +121,24 @@ export class DataFolder {
 
   markClean(): void {
     this.#write(CLEAN_FILE, `${new Date().toISOString()}\n`)
+  }
+
+  /** Writes the format file of this version. */
+  markFormat(): void {
+    this.#write(FORMAT_FILE, `${FORMAT} needs Partyline ${FORMAT_NEEDS} or later\n`)
+  }
+
+  /** Puts another database file in the place of this folder's, in one step. */
+  replaceDatabase(file: string): void {
+    fs.renameSync(file, this.#file(DATABASE_FILE))
+    fs.rmSync(this.#file('lock.mdb'), { force: true })
+    this.sync()
+  }
+
+  /** Makes the contents of the database file safe from a power loss. */
+  syncDatabase(): void {
+    syncPath(this.#file(DATABASE_FILE))
+    this.sync()
   }
 
   /** Makes names in the folder, and its own name, safe from a power loss. */
@@ -224,10 +242,10 @@ function startOf(pid: number): string {
   }
 }
 
-function syncPath(directory: string): void {
+function syncPath(name: string): void {
   // Windows cannot open a folder for this; its metadata is journaled.
   if (process.platform === 'win32') return
-  const descriptor = fs.openSync(directory, 'r')
+  const descriptor = fs.openSync(name, 'r')
   try {
     fs.fsyncSync(descriptor)
   } finally {
