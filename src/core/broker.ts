@@ -354,19 +354,16 @@ export class Broker {
     }
   }
 
-  /** Keeps a retained message of QoS 0, which no record carries. It must own its bytes. */
+  /** Keeps a copy of a retained message of QoS 0, which no record carries. */
   retain(message: Message): void {
     const pos = this.log.last
     if (!this.retained.room(message) || !this.retained.apply(message, pos)) return
+    const { name } = message.topic
     // The server's own figures are of this moment and this node: never stored.
-    if (message.topic.name.startsWith('$SYS/')) return
-    const change = {
-      topic: message.topic.name,
-      message: message.payload.length === 0 ? null : message,
-      pos,
-    }
+    if (!this.engine.durable || name.startsWith('$SYS/')) return
+    const change = { topic: name, message: this.retained.get(name)?.message ?? null, pos }
     this.engine.retain([change]).catch((error: unknown) => {
-      this.report('retained message not stored', `${message.topic.name}: ${String(error)}`)
+      this.report('retained message not stored', `${name}: ${String(error)}`)
     })
   }
 

@@ -5,7 +5,7 @@ import type { Counters } from './counters.ts'
 import type { RetainedMessage } from './engine.ts'
 import type { Limits } from './limits.ts'
 import { Trie } from './trie.ts'
-import type { Message, Pos } from './types.ts'
+import { type Message, NO_BYTES, type Pos } from './types.ts'
 
 export interface RetainedEntry {
   message: Message
@@ -46,7 +46,7 @@ export class Retained {
   /**
    * Replaces the topic's retained message, or removes it when the payload is empty. [MQTT-3.3.1-5]
    * [MQTT-3.3.1-6] [MQTT-3.3.1-7] Applies only over an equal or lower position, so that every node and every
-   * restart ends with the highest. Returns whether it applied. The message must own its bytes.
+   * restart ends with the highest. Returns whether it applied. Keeps a copy: the message may be a slice.
    */
   apply(message: Message, pos: Pos): boolean {
     const { name } = message.topic
@@ -60,11 +60,16 @@ export class Retained {
       if (known !== null) this.#byName.delete(name)
       return true
     }
+    const own: Message = {
+      ...message,
+      payload: Buffer.from(message.payload),
+      properties: message.properties.length === 0 ? NO_BYTES : Buffer.from(message.properties),
+    }
     this.#count++
-    this.#bytes += weight(message)
-    if (known === null) this.#byName.set(name, { message, pos })
+    this.#bytes += weight(own)
+    if (known === null) this.#byName.set(name, { message: own, pos })
     else {
-      known.message = message
+      known.message = own
       known.pos = pos
     }
     return true

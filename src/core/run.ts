@@ -8,6 +8,8 @@ export interface Run {
   readonly count: number
   /** Client identifier of the publisher; empty when nobody's. */
   readonly publisher: string
+  /** Encodings of the run that several links share, by whatever key they agree on; null until one needs it. */
+  memo: Map<string, Buffer> | null
   /** The messages in order. Made at first use and then kept; slices die with the turn unless `keep` was called. */
   messages(): readonly Message[]
   /** Makes it safe to use the run after this turn. */
@@ -19,6 +21,7 @@ export interface Run {
 /** A run of messages that did not come as MQTT frames: lines, HTTP, wills, the embedding program. */
 export class MessageRun implements Run {
   readonly publisher: string
+  memo: Map<string, Buffer> | null = null
   readonly #messages: readonly Message[]
 
   constructor(messages: readonly Message[], publisher: string) {

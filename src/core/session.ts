@@ -220,7 +220,7 @@ export class Session extends Cursor {
       broker.counters.droppedExpired++ // [MQTT-3.3.2-5]
       return this.#passedOver(pos, origin)
     }
-    const qos = (message.qos < delivery.qos ? message.qos : delivery.qos) as QoS
+    const qos = Math.min(message.qos, delivery.qos) as QoS
     const retain = message.retain && delivery.retainAsPublished // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
     if (qos === 0) {
       if (pos <= this.#attachedAt && origin === null) return true
@@ -481,7 +481,7 @@ export class Session extends Cursor {
     const { message, pos } = entry
     if (message.expires <= this.#broker.engine.now()) return true
     if (subscription.noLocal && message.publisher === this.id) return true
-    const qos = (message.qos < subscription.qos ? message.qos : subscription.qos) as QoS
+    const qos = Math.min(message.qos, subscription.qos) as QoS
     const identifiers = subscription.identifier === 0 ? null : [subscription.identifier]
     if (qos === 0) {
       if (!this.#send(message, 0, identifiers, true, 0, false)) {
@@ -506,6 +506,7 @@ export class Session extends Cursor {
     return this.#receiving?.has(packetId) ?? false
   }
 
+  /** From now until released, another PUBLISH with this identifier is the same message. [MQTT-4.3.3-10] */
   receive(packetId: number): void {
     this.#receiving ??= new Set()
     this.#receiving.add(packetId)

@@ -1,0 +1,341 @@
+// PUBLISH from a client: consecutive QoS 0 frames for one audience become a run that nobody
+// takes apart; QoS 1 and 2 go to the intake and are answered once stored.
+
+import { type Audience, NOBODY } from '../../core/audience.ts'
+import type { EngineFault } from '../../core/engine.ts'
+import { MessageRun } from '../../core/run.ts'
+import type { Topic } from '../../core/topics.ts'
+import { type Message, NO_BYTES, type QoS } from '../../core/types.ts'
+import { isMqttText } from '../../core/utf8.ts'
+import { FrameRun } from './frame-run.ts'
+import type { MqttLink } from './link.ts'
+import { PacketError, Reason } from './packets.ts'
+import { PublishProperties, readPublishProperties } from './properties.ts'
+import { readVarint, varintSize } from './varint.ts'
+
+/** Property blocks up to this size are remembered, to recognise the next one without reading it again. */
+const REMEMBERED_BYTES = 256
+/** What is stored from a read pins all of it, unless it is less than this share and copied. */
+const WORTH_PINNING = 4
+/** Runs to wide audiences that may wait before their publishers do. */
+const WIDE_BACKLOG = 8
+
+/** Filled by the last call of `readPublishProperties`; read before the next packet. */
+const properties = new PublishProperties()
+
+export class Ingress {
+  readonly #link: MqttLink
+  #run: FrameRun | null = null
+  #audience: Audience = NOBODY
+  #aliases: Map<number, Topic> | null = null
+  /** The last property block found valid and without alias. */
+  #validProperties: Buffer | null = null
+  /** QoS 1 and 2 messages of the current read, and their bytes. */
+  #added: Message[] | null = null
+  #addedBytes = 0
+  /** QoS 1 and 2 messages given to the intake and not stored. */
+  #unstored = 0
+  /** Retained QoS 0 messages that must not overtake those. */
+  #later: Message[] | null = null
+
+  constructor(link: MqttLink) {
+    this.#link = link
+  }
+
+  get unstored(): number {
+    return this.#unstored
+  }
+
+  /** The frame bytes[start, end), body at `body`. Throws PacketError. */
+  publish(first: number, bytes: Buffer, start: number, body: number, end: number): void {
+    const qos = (first >> 1) & 3
+    if (qos !== 0) {
+      this.handOver()
+      this.#publishStored(first, bytes, body, end)
+      return
+    }
+    if ((first & 8) !== 0) throw malformed('DUP is set on a QoS 0 PUBLISH') // [MQTT-3.3.1-2]
+    const topicLength = this.#topicLength(bytes, body, end)
+    const at = body + 2 + topicLength
+    const plain = this.#link.version < 5 || this.#plainProperties(bytes, at, end)
+    if (!plain || topicLength === 0 || body - start - 1 !== varintSize(end - body)) {
+      this.handOver()
+      this.#publishAlone(first, bytes, body, end)
+      return
+    }
+    const topic = this.#topic(bytes, body + 2, topicLength)
+    if (!this.#mayPublish(topic)) {
+      this.handOver()
+      return
+    }
+    this.#extend(first, bytes, start, end, topic)
+  }
+
+  #extend(first: number, bytes: Buffer, start: number, end: number, topic: Topic): void {
+    const link = this.#link
+    const audience = link.broker.router.audience(topic)
+    let run = this.#run
+    if (
+      run === null ||
+      audience !== this.#audience ||
+      run.bytes !== bytes ||
+      run.end !== start ||
+      run.first !== first
+    ) {
+      this.handOver()
+      const version = link.version === 5 ? 5 : 4
+      const { broker, clientId } = link
+      run = new FrameRun(bytes, start, first, version, clientId, broker.engine.now(), broker.topics)
+      this.#run = run
+      this.#audience = audience
+    }
+    run.end = end
+    run.count++
+    if (end - start > run.largest) run.largest = end - start
+  }
+
+  /** Passes the run on. Called before anything else happens that must not overtake it. */
+  handOver(): void {
+    const run = this.#run
+    if (run === null) return
+    this.#run = null
+    const { broker } = this.#link
+    broker.counters.messagesIn += run.count
+    broker.counters.bytesIn += run.end - run.start
+    if (run.retain) for (const message of run.messages()) this.#retain(message)
+    broker.activity.published(this.#link, run)
+    if (this.#audience.empty) return
+    broker.router.pass(run, this.#audience)
+    if (broker.router.wideBacklog > WIDE_BACKLOG) this.#link.stopReading('wide')
+  }
+
+  /** Everything of one read was seen. */
+  endOfRead(readBytes: number): void {
+    this.handOver()
+    const added = this.#added
+    if (added === null) return
+    this.#added = null
+    if (this.#addedBytes * WORTH_PINNING < readBytes) {
+      for (const message of added) {
+        message.payload = Buffer.from(message.payload)
+        if (message.properties.length > 0) message.properties = Buffer.from(message.properties)
+      }
+    }
+    this.#addedBytes = 0
+    this.#link.broker.activity.published(this.#link, new MessageRun(added, this.#link.clientId))
+  }
+
+  #topicLength(bytes: Buffer, body: number, end: number): number {
+    if (end - body < 2) throw malformed('a PUBLISH without a topic') // [MQTT-3.3.2-1]
+    const length = ((bytes[body] as number) << 8) | (bytes[body + 1] as number)
+    if (body + 2 + length > end) throw malformed('a PUBLISH whose topic exceeds the packet')
+    return length
+  }
+
+  #topic(bytes: Buffer, start: number, length: number): Topic {
+    const { topics } = this.#link.broker
+    const topic = topics.find(bytes, start, length)
+    if (topic !== null) return topic
+    const why = topics.fault(bytes, start, length) ?? 'the topic is not valid'
+    const utf8 = isMqttText(bytes, start, start + length)
+    throw new PacketError(utf8 ? Reason.topicNameInvalid : Reason.malformedPacket, why)
+  }
+
+  #mayPublish(topic: Topic): boolean {
+    const link = this.#link
+    if (link.broker.mayPublish(topic, link.access)) return true
+    link.broker.counters.publishesDenied++
+    link.broker.activity.refused(link, `publishing to ${topic.name}`)
+    return false
+  }
+
+  /** Whether the properties at `at` are valid and none of them is the link's business alone. */
+  #plainProperties(bytes: Buffer, at: number, end: number): boolean {
+    if (bytes[at] === 0 && at < end) return true
+    const size = this.#propertiesSize(bytes, at, end)
+    const from = at + varintSize(size)
+    const to = from + size
+    const known = this.#validProperties
+    if (known !== null && known.length === size && known.compare(bytes, from, to) === 0) return true
+    readPublishProperties(bytes, from, to, properties)
+    if (properties.alias !== 0) return false
+    if (size <= REMEMBERED_BYTES) this.#validProperties = Buffer.from(bytes.subarray(from, to))
+    return true
+  }
+
+  #propertiesSize(bytes: Buffer, at: number, end: number): number {
+    const size = readVarint(bytes, at, end)
+    if (size < 0 || at + varintSize(size) + size > end) {
+      throw malformed('a PUBLISH whose properties exceed the packet')
+    }
+    return size
+  }
+
+  /** Topic, properties and payload of a frame that no run takes. Sets `properties`. */
+  #read(
+    bytes: Buffer,
+    body: number,
+    end: number,
+    qos: number,
+  ): { topic: Topic; packetId: number; payload: Buffer } {
+    const length = this.#topicLength(bytes, body, end)
+    let at = body + 2 + length
+    let packetId = 0
+    if (qos > 0) {
+      if (at + 2 > end) throw malformed('a PUBLISH without a packet identifier')
+      packetId = ((bytes[at] as number) << 8) | (bytes[at + 1] as number)
+      if (packetId === 0) throw malformed('packet identifier 0') // [MQTT-2.2.1-3]
+      at += 2
+    }
+    properties.alias = 0
+    properties.expiry = Number.POSITIVE_INFINITY
+    properties.rest = NO_BYTES
+    if (this.#link.version === 5) {
+      const size = this.#propertiesSize(bytes, at, end)
+      at += varintSize(size)
+      if (size > 0) readPublishProperties(bytes, at, at + size, properties)
+      at += size
+    }
+    const topic = this.#resolve(bytes, body + 2, length, properties.alias)
+    return { topic, packetId, payload: bytes.subarray(at, end) }
+  }
+
+  #resolve(bytes: Buffer, start: number, length: number, alias: number): Topic {
+    if (alias > this.#link.broker.limits.topicAliases) {
+      // [MQTT-3.3.2-9]
+      throw new PacketError(Reason.topicAliasInvalid, `topic alias ${alias} is above the maximum`)
+    }
+    if (length > 0) {
+      const topic = this.#topic(bytes, start, length)
+      if (alias === 0) return topic
+      this.#aliases ??= new Map()
+      this.#aliases.set(alias, topic)
+      return topic
+    }
+    if (alias === 0)
+      throw new PacketError(Reason.protocolError, 'a PUBLISH without topic and alias')
+    const topic = this.#aliases?.get(alias)
+    if (topic === undefined) {
+      throw new PacketError(Reason.protocolError, `topic alias ${alias} was never given a topic`)
+    }
+    if (!topic.evicted) return topic
+    const again = this.#topic(topic.bytes, 0, topic.bytes.length)
+    this.#aliases?.set(alias, again)
+    return again
+  }
+
+  #message(topic: Topic, payload: Buffer, qos: QoS, retain: boolean): Message {
+    const at = this.#link.broker.engine.now()
+    return {
+      topic,
+      payload,
+      properties: properties.rest,
+      qos,
+      retain,
+      at,
+      expires: at + properties.expiry * 1000,
+      publisher: this.#link.clientId,
+    }
+  }
+
+  /** A QoS 0 frame with a topic alias, or in an unusual encoding. */
+  #publishAlone(first: number, bytes: Buffer, body: number, end: number): void {
+    const { topic, payload } = this.#read(bytes, body, end, 0)
+    if (!this.#mayPublish(topic)) return
+    const { broker, clientId } = this.#link
+    const message = this.#message(topic, payload, 0, (first & 1) === 1)
+    broker.counters.messagesIn++
+    broker.counters.bytesIn += end - body
+    if (message.retain) this.#retain(message)
+    const run = new MessageRun([message], clientId)
+    broker.activity.published(this.#link, run)
+    const audience = broker.router.audience(topic)
+    if (!audience.empty) broker.router.pass(run, audience)
+  }
+
+  // ---- QoS 1 and 2 ---------------------------------------------------------------------------
+
+  #publishStored(first: number, bytes: Buffer, body: number, end: number): void {
+    const qos = ((first >> 1) & 3) as QoS
+    if ((qos as number) === 3) throw malformed('a PUBLISH with QoS 3') // [MQTT-3.3.1-4]
+    const link = this.#link
+    const { broker, session } = link
+    const { topic, packetId, payload } = this.#read(bytes, body, end, qos)
+    if (qos === 2 && session.isReceiving(packetId)) {
+      if (!link.isUnstored(packetId)) link.acknowledge(2, packetId, Reason.success) // [MQTT-4.3.3-10]
+      return
+    }
+    this.#checkQuota()
+    broker.counters.messagesIn++
+    broker.counters.bytesIn += end - body
+    const message = this.#message(topic, payload, qos, (first & 1) === 1)
+    const refused = this.#refuse(message)
+    if (refused !== null) {
+      link.acknowledge(qos, packetId, refused)
+      return
+    }
+    if (qos === 2) {
+      session.receive(packetId)
+      link.noteUnstored(packetId)
+    }
+    this.#unstored++
+    this.#added ??= []
+    this.#added.push(message)
+    this.#addedBytes += end - body
+    broker.intake.add(
+      link,
+      message,
+      (qos << 16) | packetId,
+      qos === 2 && session.persistent ? session : null,
+    )
+    if (!broker.intake.room(link)) link.stopReading('intake')
+  }
+
+  /** The reason to answer instead of taking the message, null to take it. */
+  #refuse(message: Message): Reason | null {
+    if (!this.#mayPublish(message.topic)) return Reason.notAuthorized
+    if (message.retain && !this.#link.broker.retained.room(message)) return Reason.quotaExceeded
+    return null
+  }
+
+  /** A client may have as much under way as it was told, and no more. [MQTT-3.3.4-7] */
+  #checkQuota(): void {
+    const link = this.#link
+    if (link.version < 5) return
+    const { receiveMaximum } = link.broker.limits
+    if (this.#unstored + link.session.receivingCount - link.unstoredQos2 < receiveMaximum) return
+    throw new PacketError(
+      Reason.receiveMaximumExceeded,
+      `more than ${receiveMaximum} QoS 1 and 2 messages without waiting for their acknowledgement`,
+    )
+  }
+
+  /** The intake is done with one. */
+  stored(token: number, fault: EngineFault | null): void {
+    this.#unstored--
+    this.#link.answerStored((token >> 16) as QoS, token & 0xffff, fault)
+    if (this.#unstored === 0 && this.#later !== null) {
+      const later = this.#later
+      this.#later = null
+      for (const message of later) this.#link.broker.retain(message)
+    }
+  }
+
+  /** A retained QoS 0 message takes its place behind what the same client published before. */
+  #retain(message: Message): void {
+    if (this.#unstored === 0) {
+      this.#link.broker.retain(message)
+      return
+    }
+    this.#later ??= []
+    this.#later.push({
+      ...message,
+      payload: Buffer.from(message.payload),
+      properties: Buffer.from(message.properties),
+    })
+  }
+}
+
+function malformed(what: string): PacketError {
+  return new PacketError(Reason.malformedPacket, what)
+}

@@ -1,0 +1,595 @@
+// One MQTT connection: CONNECT and goodbye, SUBSCRIBE, acknowledgements, keep alive. PUBLISH is
+// in ingress.ts and egress.ts, who a client is and what it may is settled in admit.ts.
+
+import { type AccessClass, EVERYTHING } from '../../core/access.ts'
+import type { Delivery } from '../../core/audience.ts'
+import type { Broker, SubscribeFault } from '../../core/broker.ts'
+import type { EngineFault } from '../../core/engine.ts'
+import type { Publisher } from '../../core/intake.ts'
+import type { Goodbye, Link, Sending } from '../../core/link.ts'
+import type { Run } from '../../core/run.ts'
+import type { Session } from '../../core/session.ts'
+import type { Parting } from '../../core/sessions.ts'
+import type { QoS } from '../../core/types.ts'
+import type { Wire, WireReader } from '../../net/wire.ts'
+import { type Admitted, admit, refusal } from './admit.ts'
+import { decode } from './decode.ts'
+import { peekVersion } from './decode-connect.ts'
+import type { MqttDoor } from './door.ts'
+import { Egress } from './egress.ts'
+import {
+  AckByte,
+  ack,
+  connack,
+  disconnect,
+  pingresp,
+  suback,
+  unsuback,
+  writeAck,
+} from './encode.ts'
+import { FrameReader, type FrameSink } from './frame.ts'
+import { Ingress } from './ingress.ts'
+import {
+  type Ack,
+  type Connect,
+  type Disconnect,
+  PacketError,
+  PacketType,
+  Reason,
+  type Subscribe,
+  type Unsubscribe,
+  type Version,
+} from './packets.ts'
+
+/** Bytes that may wait while CONNECT is being settled. */
+const EARLY_BYTES_MAX = 64 * 1024
+/** Milliseconds a link may be left unread because its publishes find no room. */
+const UNREAD_MS = 30_000
+
+/** `new` before CONNECT, `connecting` while it is settled, `closing` once the last packet is queued. */
+type State = 'new' | 'connecting' | 'open' | 'closing' | 'closed'
+/** Why nothing is read: CONNECT is being settled, no room to store, a wide fan-out is behind. */
+type Stop = 'connect' | 'intake' | 'wide'
+
+const GOODBYES: Readonly<Record<Goodbye, Reason>> = {
+  'session-taken-over': Reason.sessionTakenOver,
+  'session-ended': Reason.administrativeAction,
+  'server-shutting-down': Reason.serverShuttingDown,
+  'access-revoked': Reason.notAuthorized,
+  'engine-lost': Reason.serverUnavailable,
+}
+
+const SUBSCRIBE_FAULTS: Readonly<Record<SubscribeFault, Reason>> = {
+  invalid: Reason.topicFilterInvalid,
+  forbidden: Reason.notAuthorized,
+  quota: Reason.quotaExceeded,
+  'shared-no-local': Reason.protocolError,
+}
+
+const STORE_FAULTS: Readonly<Record<EngineFault, Reason>> = {
+  full: Reason.quotaExceeded,
+  'too-large': Reason.packetTooLarge,
+  down: Reason.serverUnavailable,
+  fenced: Reason.sessionTakenOver,
+  failed: Reason.serverUnavailable,
+}
+
+export class MqttLink implements Link, WireReader, FrameSink, Publisher {
+  readonly broker: Broker
+  readonly #door: MqttDoor
+  readonly #wire: Wire
+  readonly #frames = new FrameReader()
+  readonly #ingress: Ingress
+  readonly #egress: Egress
+  #state: State = 'new'
+  #stopped: Stop | null = null
+  #session: Session | null = null
+  version: Version = 4
+  clientId = ''
+  access: AccessClass = EVERYTHING
+  receiveMaximum = 0
+  intakeBytes = 0
+  /** Whether reason strings may be sent on packets other than CONNACK and DISCONNECT. [MQTT-3.1.2-32] */
+  #tellsProblems = true
+  /** Milliseconds without a packet after which the client is taken for lost; 0 never. */
+  #keepAliveMs = 0
+  #heardAt = 0
+  #connectExpiry = 0
+  /** How the session is left when the wire closes. */
+  #parting: Parting = { will: 'publish' }
+  #farewell = false
+  #unstoredQos2: Set<number> | null = null
+
+  constructor(door: MqttDoor, wire: Wire) {
+    this.#door = door
+    this.broker = door.broker
+    this.#wire = wire
+    this.#ingress = new Ingress(this)
+    this.#egress = new Egress(this, wire)
+    const { runtime, limits } = this.broker
+    door.timeouts.set(this, runtime.now() + limits.connectTimeout * 1000)
+  }
+
+  get peer(): string {
+    return this.#wire.peer
+  }
+
+  get door(): string {
+    return `${this.#wire.transport}/mqtt`
+  }
+
+  get address(): string {
+    return this.#wire.address
+  }
+
+  /** Only once CONNECT was accepted. */
+  get session(): Session {
+    return this.#session as Session
+  }
+
+  get congested(): boolean {
+    return this.#wire.queued > this.broker.limits.queueBytes
+  }
+
+  // ---- Reading -------------------------------------------------------------------------------
+
+  read(chunk: Buffer): void {
+    if (this.#state === 'closing' || this.#state === 'closed') return
+    this.#heardAt = this.broker.runtime.now()
+    this.#guard(() => this.#frames.read(chunk, this, this.#packetLimit()))
+    if (this.#session !== null && this.#state === 'open') {
+      this.#guard(() => this.#ingress.endOfRead(chunk.length))
+      this.#session.settle()
+    }
+    if (this.#state === 'connecting' && this.#frames.kept > EARLY_BYTES_MAX) {
+      this.#fail(new PacketError(Reason.protocolError, 'too much was sent before CONNACK'))
+    }
+  }
+
+  /** Bad input ends this link and nobody else's. */
+  #guard(work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      if (!(error instanceof PacketError)) throw error
+      if (this.#session !== null) this.#ingress.handOver()
+      this.#fail(error)
+    }
+  }
+
+  #packetLimit(): number {
+    return this.broker.limits.packetBytes
+  }
+
+  frame(bytes: Buffer, start: number, body: number, end: number): boolean {
+    const first = bytes[start] as number
+    if (this.#state === 'open') {
+      if (first >> 4 === PacketType.publish) {
+        this.#ingress.publish(first, bytes, start, body, end)
+      } else {
+        this.#ingress.handOver()
+        this.#control(first, bytes, body, end)
+      }
+    } else if (this.#state === 'new') this.#first(first, bytes, body, end)
+    return this.#stopped === null && this.#state === 'open'
+  }
+
+  /** The first packet must be CONNECT. [MQTT-3.1.0-1] */
+  #first(first: number, bytes: Buffer, body: number, end: number): void {
+    if (first >> 4 !== PacketType.connect) {
+      throw new PacketError(Reason.protocolError, 'the first packet must be CONNECT')
+    }
+    this.version = peekVersion(bytes, body, end) ?? 4
+    const packet = decode(first, bytes, body, end, this.version)
+    if (packet.type === 'connect') this.#connect(packet)
+  }
+
+  #control(first: number, bytes: Buffer, body: number, end: number): void {
+    const packet = decode(first, bytes, body, end, this.version)
+    switch (packet.type) {
+      case 'puback':
+      case 'pubrec':
+      case 'pubrel':
+      case 'pubcomp':
+        this.#acked(packet)
+        break
+      case 'subscribe':
+        this.#subscribe(packet)
+        break
+      case 'unsubscribe':
+        this.#unsubscribe(packet)
+        break
+      case 'pingreq':
+        this.#push(pingresp) // [MQTT-3.12.4-1]
+        break
+      case 'disconnect':
+        this.#disconnect(packet)
+        break
+      case 'connect':
+        throw new PacketError(Reason.protocolError, 'a second CONNECT') // [MQTT-3.1.0-2]
+      case 'auth':
+        // No method was agreed on at CONNECT, so there is nothing to repeat. [MQTT-4.12.0-7]
+        throw new PacketError(Reason.protocolError, 'AUTH without an authentication method')
+    }
+  }
+
+  /** Nothing more is read until the matter is settled; other links are not affected. */
+  stopReading(why: Stop): void {
+    if (this.#stopped !== null || this.#state === 'closing' || this.#state === 'closed') return
+    this.#stopped = why
+    this.#wire.pause()
+    if (why === 'connect') return
+    this.broker.counters.linksPaused++
+    if (why === 'wide') this.#waitForFanOut()
+    else this.#door.timeouts.set(this, this.broker.runtime.now() + UNREAD_MS)
+  }
+
+  #readOn(why: Stop): void {
+    if (this.#stopped !== why) return
+    this.#stopped = null
+    if (this.#state !== 'open') return
+    if (why === 'intake') this.#door.timeouts.clear(this)
+    this.#heardAt = this.broker.runtime.now()
+    const { kept } = this.#frames
+    this.#guard(() => this.#frames.resume(this, this.#packetLimit()))
+    if (this.#state === 'open') {
+      this.#guard(() => this.#ingress.endOfRead(kept))
+      this.#session?.settle()
+    }
+    if (this.#stopped === null) this.#wire.resume()
+  }
+
+  #waitForFanOut(): void {
+    this.broker.runtime.nextTurn(() => {
+      if (this.broker.router.wideBacklog > 0) this.#waitForFanOut()
+      else this.#readOn('wide')
+    })
+  }
+
+  roomAgain(): void {
+    this.#readOn('intake')
+  }
+
+  // ---- CONNECT -------------------------------------------------------------------------------
+
+  #connect(packet: Connect): void {
+    this.#state = 'connecting'
+    this.#door.timeouts.clear(this)
+    this.stopReading('connect')
+    admit(packet, this, this.broker).then(
+      (admitted) => this.#admitted(admitted),
+      (error: unknown) => this.#notAdmitted(error),
+    )
+  }
+
+  #admitted(admitted: Admitted): void {
+    const { session, present, packet, connack: answer } = admitted
+    if (this.#state !== 'connecting') {
+      // The client left while its CONNECT was being settled.
+      this.broker.sessions.disconnect(session, this, this.#parting)
+      return
+    }
+    this.#session = session
+    this.clientId = session.id
+    this.access = session.access
+    this.receiveMaximum = packet.receiveMaximumGiven
+      ? packet.receiveMaximum
+      : this.broker.limits.sendWindow
+    this.#tellsProblems = packet.requestProblemInformation
+    this.#connectExpiry = session.expiry
+    const aliases = Math.min(packet.topicAliasMaximum, this.broker.limits.topicAliasesOut)
+    this.#egress.allow(packet.maximumPacketSize, aliases)
+    this.#startKeepAlive(admitted.keepAlive)
+    this.#push(
+      connack({ ...answer, sessionPresent: present }, this.version, packet.maximumPacketSize),
+    )
+    this.#state = 'open'
+    this.broker.activity.connected(this)
+    session.start()
+    this.#readOn('connect')
+  }
+
+  #notAdmitted(error: unknown): void {
+    if (this.#state !== 'connecting') return
+    const { reason, why } = refusal(error)
+    this.broker.activity.refused(this, `the connection: ${why}`)
+    this.#push(connack({ sessionPresent: false, reason, reasonString: why }, this.version))
+    this.#leave() // [MQTT-3.2.2-7]
+  }
+
+  // ---- Keep alive ----------------------------------------------------------------------------
+
+  #startKeepAlive(seconds: number): void {
+    this.#keepAliveMs = seconds * 1500 // [MQTT-3.1.2-24]
+    if (this.#keepAliveMs > 0) this.#door.keepAlives.set(this, this.#heardAt + this.#keepAliveMs)
+  }
+
+  keepAliveDue(): void {
+    if (this.#state !== 'open') return
+    const now = this.broker.runtime.now()
+    // While we are the ones not reading, its clock stands still.
+    const heard = this.#stopped === null ? this.#heardAt : now
+    const due = heard + this.#keepAliveMs
+    if (due > now) {
+      this.#door.keepAlives.set(this, due)
+      return
+    }
+    this.broker.counters.keepAliveClosed++
+    this.#end(Reason.keepAliveTimeout, 'nothing was heard within one and a half keep alives')
+  }
+
+  /** CONNECT did not come, or the client's publishes found no room for too long. */
+  timeoutDue(): void {
+    if (this.#state === 'new') {
+      this.broker.activity.refused(this, 'the connection: no CONNECT in time')
+      this.#leave()
+    } else if (this.#stopped === 'intake') {
+      this.#end(Reason.serverBusy, 'the server had no room for what you publish')
+    }
+  }
+
+  // ---- SUBSCRIBE, UNSUBSCRIBE ----------------------------------------------------------------
+
+  #subscribe(packet: Subscribe): void {
+    const { broker, session } = this
+    const codes: number[] = []
+    const granted: string[] = []
+    let problem: string | undefined
+    for (const { filter, retainHandling, ...options } of packet.filters) {
+      const result = broker.subscribe(
+        session,
+        filter,
+        { ...options, identifier: packet.identifier },
+        retainHandling,
+      )
+      if ('fault' in result) {
+        if (result.fault === 'shared-no-local')
+          throw new PacketError(Reason.protocolError, result.why)
+        codes.push(SUBSCRIBE_FAULTS[result.fault])
+        problem ??= `${filter}: ${result.why}`
+        broker.activity.refused(this, `subscribing to ${filter}: ${result.why}`)
+      } else {
+        codes.push(result.granted)
+        granted.push(filter)
+      }
+    }
+    if (granted.length > 0) broker.activity.subscribed(this, granted)
+    this.#onceSaved(() => {
+      this.#push(
+        suback(
+          packet.packetId,
+          codes,
+          this.version,
+          this.#tellsProblems ? problem : undefined,
+          this.#egress.maximumPacketSize,
+        ),
+      )
+      session.settle()
+    })
+  }
+
+  #unsubscribe(packet: Unsubscribe): void {
+    const { broker, session } = this
+    const codes = packet.filters.map((filter) =>
+      broker.unsubscribe(session, filter) ? Reason.success : Reason.noSubscriptionExisted,
+    )
+    broker.activity.unsubscribed(this, packet.filters)
+    this.#onceSaved(() => this.#push(unsuback(packet.packetId, codes, this.version)))
+  }
+
+  /** The answer waits until the session's record is safe; what the client sends meanwhile does not. */
+  #onceSaved(answer: () => void): void {
+    const { session } = this
+    if (!session.persistent) {
+      answer()
+      return
+    }
+    this.broker.saver.profile(session).then(
+      () => {
+        if (this.#state === 'open') answer()
+      },
+      () => this.#end(Reason.serverUnavailable, 'the session could not be saved'),
+    )
+  }
+
+  // ---- Acknowledgements ----------------------------------------------------------------------
+
+  #acked({ type, packetId, reason }: Ack): void {
+    const { session } = this
+    if (type === 'puback') session.acknowledged(packetId)
+    else if (type === 'pubcomp') session.completed(packetId)
+    else if (type === 'pubrec') {
+      // An unknown identifier is released all the same: the client must be able to forget it.
+      if (!session.received(packetId, reason >= 0x80) && reason < 0x80) {
+        this.#push(ack('pubrel', packetId, Reason.packetIdentifierNotFound, this.version))
+      }
+    } else this.#released(packetId)
+  }
+
+  /** PUBREL from a publisher. [MQTT-4.3.3-11] */
+  #released(packetId: number): void {
+    const { session } = this
+    const known = session.forgetReceived(packetId)
+    this.#onceFlowSaved(known, () =>
+      this.#push(
+        ack(
+          'pubcomp',
+          packetId,
+          known ? Reason.success : Reason.packetIdentifierNotFound,
+          this.version,
+        ),
+      ),
+    )
+  }
+
+  #onceFlowSaved(changed: boolean, answer: () => void): void {
+    const { session } = this
+    if (!changed || !session.persistent) {
+      answer()
+      return
+    }
+    this.broker.saver.flow(session).then(
+      () => {
+        if (this.#state === 'open') answer()
+      },
+      () => this.#end(Reason.serverUnavailable, 'the session could not be saved'),
+    )
+  }
+
+  stored(token: number, fault: EngineFault | null): void {
+    this.#ingress.stored(token, fault)
+  }
+
+  /** The answer to a QoS 1 or 2 PUBLISH that was stored, or could not be. */
+  answerStored(qos: QoS, packetId: number, fault: EngineFault | null): void {
+    if (qos === 2) this.#unstoredQos2?.delete(packetId)
+    if (fault === null) {
+      if (this.#state === 'open') this.acknowledge(qos, packetId, Reason.success)
+      return
+    }
+    this.broker.counters.refusedFull++
+    if (qos === 2) this.#session?.forgetReceived(packetId) // [MQTT-4.3.3-9]
+    if (this.#state !== 'open') return
+    const reason = STORE_FAULTS[fault]
+    const tellable = this.version === 5 && (fault === 'full' || fault === 'too-large')
+    if (tellable) this.acknowledge(qos, packetId, reason)
+    else this.#end(reason, 'your message could not be stored')
+  }
+
+  /** PUBACK or PUBREC. Before MQTT 5 there is no way to say no: a message not allowed is acknowledged too. */
+  acknowledge(qos: QoS, packetId: number, reason: Reason): void {
+    if (reason !== Reason.success && this.version === 5) {
+      this.#push(ack(qos === 1 ? 'puback' : 'pubrec', packetId, reason, this.version))
+      return
+    }
+    const block = this.#wire.room(4)
+    writeAck(block, this.#wire.at, qos === 1 ? AckByte.puback : AckByte.pubrec, packetId)
+    this.#wire.commit(4)
+  }
+
+  noteUnstored(packetId: number): void {
+    this.#unstoredQos2 ??= new Set()
+    this.#unstoredQos2.add(packetId)
+  }
+
+  isUnstored(packetId: number): boolean {
+    return this.#unstoredQos2?.has(packetId) ?? false
+  }
+
+  get unstoredQos2(): number {
+    return this.#unstoredQos2?.size ?? 0
+  }
+
+  // ---- Sending -------------------------------------------------------------------------------
+
+  pass(run: Run, delivery: Delivery): void {
+    if (this.#state === 'open') this.#egress.pass(run, delivery)
+  }
+
+  send(sending: Sending): boolean {
+    return this.#egress.send(sending)
+  }
+
+  release(packetId: number): void {
+    const block = this.#wire.room(4)
+    writeAck(block, this.#wire.at, AckByte.pubrel, packetId)
+    this.#wire.commit(4)
+  }
+
+  drained(): void {
+    if (this.#state === 'open') this.#session?.settle()
+  }
+
+  #push(bytes: Buffer): void {
+    this.#wire.push(bytes, 0, bytes.length)
+  }
+
+  // ---- Goodbye -------------------------------------------------------------------------------
+
+  #disconnect(packet: Disconnect): void {
+    if (packet.sessionExpiry !== null && packet.sessionExpiry > 0 && this.#connectExpiry === 0) {
+      throw new PacketError(
+        Reason.protocolError,
+        'DISCONNECT cannot make a session outlive its connection when CONNECT did not',
+      )
+    }
+    const will = packet.reason === Reason.success ? 'discard' : 'publish'
+    const longest = this.broker.limits.sessionExpiryMaximum
+    this.#parting =
+      packet.sessionExpiry === null
+        ? { will }
+        : { will, expiry: Math.min(packet.sessionExpiry, longest) }
+    this.#farewell = true
+    this.broker.activity.goodbye(this)
+    this.#leave()
+  }
+
+  /** A packet broke the rules: says so where the version can, and closes. [MQTT-4.13.1-1] */
+  #fail(error: PacketError): void {
+    this.broker.counters.protocolErrors++
+    if (this.#state === 'new') {
+      this.broker.activity.refused(this, `the connection: ${error.message}`)
+      this.#answerBadConnect(error)
+      this.#leave()
+      return
+    }
+    this.#end(error.reason, error.message)
+  }
+
+  /** Only an unsupported version has an answer in every version; MQTT 5 may hear the rest. */
+  #answerBadConnect(error: PacketError): void {
+    const { reason, message } = error
+    if (reason === Reason.unsupportedProtocolVersion || this.version === 5) {
+      this.#push(connack({ sessionPresent: false, reason, reasonString: message }, this.version))
+    }
+  }
+
+  close(goodbye: Goodbye, why: string): void {
+    this.#end(GOODBYES[goodbye], why)
+  }
+
+  /** We end it: MQTT 5 clients are told the reason. */
+  #end(reason: Reason, why: string): void {
+    if (this.#state === 'closing' || this.#state === 'closed') return
+    if (this.version === 5 && this.#state === 'open') {
+      this.#push(disconnect(reason, why, this.#egress.maximumPacketSize))
+    }
+    if (this.#state === 'open') this.broker.activity.lost(this, why)
+    this.#farewell = true
+    this.#leave()
+  }
+
+  /** The last word is queued: leaves the session now and the wire when it was sent. */
+  #leave(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closing'
+    this.#partSession()
+    this.#wire.end()
+  }
+
+  #partSession(): void {
+    this.#door.keepAlives.clear(this)
+    this.#door.timeouts.clear(this)
+    this.broker.intake.forget(this)
+    if (this.#session !== null) {
+      this.broker.sessions.disconnect(this.#session, this, this.#parting)
+    }
+  }
+
+  ended(): void {
+    if (this.#state === 'closing' || this.#state === 'closed') return
+    if (this.#state === 'open' && !this.#farewell) {
+      this.broker.activity.lost(this, 'the connection ended without DISCONNECT')
+      this.#farewell = true
+    }
+    this.#leave()
+  }
+
+  closed(fault?: Error): void {
+    if (this.#state === 'open' && !this.#farewell) {
+      this.broker.activity.lost(this, fault?.message ?? 'the connection was lost')
+    }
+    this.#state = 'closed'
+    this.#partSession()
+  }
+}
