@@ -52,14 +52,18 @@ class Call {
     await new Promise<void>((resolve) => this.socket.once('close', () => resolve()))
   }
 
-  /** Waits for a text; fails when the server closes first. */
+  /** Waits for a text; fails when the server closes first or nothing comes for 15 seconds. */
   async hears(text: string): Promise<void> {
+    const deadline = performance.now() + 15_000
+    const alarm = setTimeout(() => this.#wake(), 15_001)
     while (!this.heard.includes(text)) {
-      if (this.socket.closed) throw new Error(`closed; heard only: ${this.heard.slice(-500)}`)
+      const late = performance.now() > deadline
+      if (late || this.socket.closed) throw new Error(`heard only: ${this.heard.slice(-500)}`)
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })
     }
+    clearTimeout(alarm)
   }
 }
 
@@ -215,6 +219,11 @@ describe.each(['task2', 'task3'])('%s', (task) => {
     expect(script.heard).toContain('OK you are a PUBLISHER')
     await listener.hears('goal\n')
     await server.shows('client 2 disconnected')
+
+    const brief = new Call(port)
+    brief.socket.end('PUBLISHER') // It has stopped speaking, and still hears the answer.
+    await brief.closes()
+    expect(brief.heard).toContain('you are a PUBLISHER')
 
     listener.says('terminate\n')
     await server.shows('client 1 disconnected')

@@ -12,8 +12,7 @@ function printable(text: string): string {
 let clients = 0
 
 // This function runs once for every client that connects; `socket` is our end of the line to it.
-// Half open: a client may stop speaking and still listen. We close our side when we are done.
-const server = createServer({ allowHalfOpen: true }, (socket) => {
+const server = createServer((socket) => {
   const name = `client ${++clients}`
   let rest = '' // The beginning of a line whose end has not arrived yet.
   console.log(`${name} connected`)
@@ -40,10 +39,10 @@ const server = createServer({ allowHalfOpen: true }, (socket) => {
     for (const line of lines) if (socket.writable) handle(line) // After terminate it is not.
     if (rest.length > MAX_LINE) socket.destroy(new Error('its line is longer than 64 KiB'))
   })
-  // The client will send no more. Its last line may have had no line end.
+  // The client will send no more. Its last line may have had no line end. After this Node
+  // sends what still waits and closes our side too.
   socket.on('end', () => {
     if (rest !== '' && socket.writable) handle(rest)
-    socket.end()
   })
   // Without this handler, a client whose connection breaks would end the whole server.
   socket.on('error', (error) => console.log(`${name} was cut off: ${error.message}`))

@@ -47,7 +47,7 @@ function handle(client: Client, line: string): void {
   }
 }
 
-const server = createServer({ allowHalfOpen: true }, (socket) => {
+const server = createServer((socket) => {
   const client: Client = { name: `client ${++clients}`, socket, role: '', topics: [], missed: 0 }
   let rest = '' // The beginning of a line whose end has not arrived yet.
   console.log(`${client.name} connected`)
@@ -60,7 +60,6 @@ const server = createServer({ allowHalfOpen: true }, (socket) => {
   })
   socket.on('end', () => {
     if (rest !== '' && socket.writable) handle(client, rest)
-    socket.end()
   })
   socket.on('error', (error) => console.log(`${client.name} was cut off: ${error.message}`))
   socket.on('close', () => {
