@@ -62,6 +62,7 @@ export class Talk {
   readonly #tag: string
   readonly #clients: RawClient[] = []
   readonly #retained = new Set<string>()
+  readonly #lasting = new Set<string>()
   #count = 0
 
   /** `tag` is unique to the case: letters and digits, at most 15. */
@@ -117,6 +118,7 @@ export class Talk {
 
   /** Fields of a CONNECT that resumes or makes a session which outlives the connection. */
   lasting(clientId: string): Connect {
+    this.#lasting.add(clientId)
     const properties = this.version === 5 ? { properties: { sessionExpiryInterval: 300 } } : {}
     return { clientId, clean: false, ...properties }
   }
@@ -234,15 +236,18 @@ export class Talk {
     throw new NotHere('no WebSocket on this port')
   }
 
-  /** Ends the case: closes its clients, clears its retained messages, reports what a server sent amiss. */
+  /** Ends the case: closes its clients, removes what it left in the server, reports what that sent amiss. */
   async end(): Promise<void> {
     const fault = this.#clients.find((client) => client.fault)?.fault
-    if (this.#retained.size > 0) await this.#clear()
+    await this.#sweep()
     for (const client of this.#clients) client.drop()
     if (fault) throw fault
   }
 
-  async #clear(): Promise<void> {
+  async #sweep(): Promise<void> {
+    // A clean start ends the lasting session of that identifier.
+    for (const clientId of this.#lasting) await this.client({ clientId, clean: true })
+    if (this.#retained.size === 0) return
     const broom = await this.client()
     for (const topic of this.#retained) broom.publish(topic, '', { retain: true })
     await broom.hearsNothing()
