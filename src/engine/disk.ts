@@ -35,6 +35,7 @@ import {
   readChunk,
   recordKey,
   recordSequence,
+  type Sizes,
   Store,
 } from './store.ts'
 
@@ -264,6 +265,11 @@ export class DiskEngine implements Engine {
 
   now(): number {
     return this.#options.runtime.now()
+  }
+
+  /** Bytes of the log, of everything stored, and of the file. */
+  sizes(): Sizes {
+    return this.#store.sizes()
   }
 
   /** Copies everything into an empty folder while this engine goes on. */

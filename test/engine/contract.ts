@@ -402,10 +402,12 @@ export function describeEngine(name: string, bench: Bench): void {
     test('lists every session, whatever its identifier', async () => {
       const ids = Array.from({ length: 300 }, (_, n) => `client-${String(n).padStart(3, '0')}`)
       ids.push('ünï', 'l'.repeat(3000))
-      for (const id of ids) {
-        const { epoch } = await engine.claim(id)
-        await engine.save([{ id, epoch, profile: PROFILE, flow: flowOf(engine.log, 1) }])
-      }
+      await Promise.all(
+        ids.map(async (id) => {
+          const { epoch } = await engine.claim(id)
+          await engine.save([{ id, epoch, profile: PROFILE, flow: flowOf(engine.log, 1) }])
+        }),
+      )
       expect((await sessionsOf(engine)).map(({ id }) => id)).toEqual([...ids].sort())
     })
 

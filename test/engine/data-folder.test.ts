@@ -51,9 +51,8 @@ async function fill(engine: DiskEngine, count: number): Promise<void> {
     await engine.save([{ id, epoch, profile: PROFILE, flow: flowOf(engine.log, cursor) }])
   }
   await engine.append(record([message('lamp', 'on', { retain: true })], [false]))
-  for (let n = 0; n < count; n++) {
-    await engine.append(record([message('count', `${n} ${'z'.repeat(2000)}`)]))
-  }
+  const texts = Array.from({ length: count }, (_, n) => `${n} ${'z'.repeat(2000)}`)
+  await Promise.all(texts.map((text) => engine.append(record([message('count', text)]))))
 }
 
 async function damage(table: string, nth: number): Promise<void> {

@@ -336,8 +336,8 @@ describe('what is on disk', () => {
     'a folder nobody closed and %s is refused in one sentence or served unchanged',
     async (_name, harm) => {
       const [engine] = await start()
-      for (let n = 0; n < 60; n++)
-        await engine.append(record([message('big', `${n} ${'y'.repeat(5000)}`)]))
+      const texts = Array.from({ length: 60 }, (_, n) => `${n} ${'y'.repeat(5000)}`)
+      await Promise.all(texts.map((text) => engine.append(record([message('big', text)]))))
       const copy = crashed()
       const file = path.join(copy, 'data.mdb')
       fs.writeFileSync(file, harm(fs.readFileSync(file)))
@@ -378,7 +378,7 @@ describe('what is on disk', () => {
 
   test('backup while serving can be opened, and holds what was stored', async () => {
     const [engine] = await start()
-    for (let n = 0; n < 100; n++) await engine.append(numbered(n))
+    await Promise.all(Array.from({ length: 100 }, (_, n) => engine.append(numbered(n))))
     const copy = newFolder()
     const making = engine.backup(copy)
     for (let n = 100; n < 120; n++) await engine.append(numbered(n))
