@@ -139,6 +139,8 @@ export class WebSocketWire implements Wire {
     if (this.#state !== 'open') return
     this.#flush()
     this.#state = 'ending'
+    // Whoever was not read while paused must still be seen to leave.
+    this.#socket.resume()
     this.#pump()
   }
 
@@ -272,7 +274,7 @@ export class WebSocketWire implements Wire {
   }
 
   #message(data: Buffer, isBinary: boolean): void {
-    if (this.#state === 'closed' || this.#state === 'dropped') return
+    if (this.#state !== 'open') return
     if (!isBinary) {
       this.#refuseText()
       return
@@ -315,7 +317,7 @@ export class WebSocketWire implements Wire {
   #gone(code: number): void {
     const ours = this.#state !== 'open'
     this.#paused = false
-    if (this.#state !== 'dropped') this.#release()
+    if (!ours) this.#release()
     this.#state = 'closed'
     this.#stall?.cancel()
     this.#goodbye?.cancel()
