@@ -184,7 +184,8 @@ export class Ingress {
     if (qos > 0) {
       if (at + 2 > end) throw malformed('a PUBLISH without a packet identifier')
       packetId = ((bytes[at] as number) << 8) | (bytes[at + 1] as number)
-      if (packetId === 0) throw malformed('packet identifier 0') // [MQTT-2.2.1-3]
+      // [MQTT-2.2.1-3]
+      if (packetId === 0) throw new PacketError(Reason.protocolError, 'packet identifier 0')
       at += 2
     }
     properties.alias = 0

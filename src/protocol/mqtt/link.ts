@@ -40,6 +40,7 @@ import {
   type Unsubscribe,
   type Version,
 } from './packets.ts'
+import { varintSize } from './varint.ts'
 
 /** Bytes that may wait while CONNECT is being settled. */
 const EARLY_BYTES_MAX = 64 * 1024
@@ -163,6 +164,9 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
 
   frame(bytes: Buffer, start: number, body: number, end: number): boolean {
     const first = bytes[start] as number
+    if (this.version === 5 && body - start - 1 !== varintSize(end - body)) {
+      throw new PacketError(Reason.malformedPacket, 'a length in more bytes than it needs') // [MQTT-1.5.5-1]
+    }
     if (this.#state === 'open') {
       if (first >> 4 === PacketType.publish) {
         this.#ingress.publish(first, bytes, start, body, end)

@@ -1,0 +1,190 @@
+// A running Partyline: engine, broker, doors and the port, started in order and stopped in
+// reverse. Both `partyline serve` and an embedding program run exactly this.
+
+import type { Server as HttpServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Access } from '../core/access.ts'
+import type { Activity } from '../core/activity.ts'
+import { Broker } from '../core/broker.ts'
+import { Deadlines } from '../core/deadlines.ts'
+import type { Engine } from '../core/engine.ts'
+import { MemoryEngine } from '../engine/memory.ts'
+import { createDoor } from '../http/door.ts'
+import { type TcpSettings, TcpWire } from '../net/tcp.ts'
+import { LineDoor } from '../protocol/line/door.ts'
+import { MqttDoor } from '../protocol/mqtt/door.ts'
+import { connectionBound, descriptorLimit } from './descriptors.ts'
+import { Listener } from './listener.ts'
+import { NodeRuntime } from './node-runtime.ts'
+import { denySubscribe, openAccess } from './open-access.ts'
+import type { Settings } from './options.ts'
+import { acceptUpgrades } from './upgrades.ts'
+import { Users } from './users.ts'
+
+/** Milliseconds the last bytes of every link have to leave. */
+const DRAIN_MS = 3_000
+const STALL_GRANULARITY_MS = 1_000
+
+/** What an operator should read. */
+export interface Notes {
+  info(sentence: string): void
+  warn(sentence: string): void
+  error(sentence: string): void
+}
+
+export interface ServerParts {
+  readonly settings: Settings
+  readonly notes: Notes
+  readonly activity: Activity
+  /** Told once when the engine failed for good: nothing is acknowledged any more. */
+  failed(why: string): void
+}
+
+export class Server {
+  readonly broker: Broker
+  readonly #parts: ServerParts
+  readonly #runtime = new NodeRuntime()
+  readonly #users: Users | null
+  readonly #mqtt: MqttDoor
+  readonly #line: LineDoor
+  readonly #http: HttpServer
+  readonly #listener: Listener
+  readonly #stalls: Deadlines<TcpWire>
+  #addresses: readonly AddressInfo[] = []
+  #draining = false
+
+  /** @throws Error for people, when settings name something that cannot be used. */
+  constructor(parts: ServerParts) {
+    const { settings, notes, activity } = parts
+    this.#parts = parts
+    this.#users = settings.users === '' ? null : new Users(settings.users, this.#runtime)
+    this.broker = new Broker({
+      engine: this.#engine(),
+      runtime: this.#runtime,
+      access: this.#access(),
+      limits: settings.limits,
+      activity,
+      report: (what, about) => notes.warn(`${what}: ${about}`),
+    })
+    this.broker.onState = (state, why) => this.#engineState(state, why)
+    this.#mqtt = new MqttDoor(this.broker)
+    this.#line = new LineDoor(this.broker)
+    this.#http = createDoor([], { headers: settings.limits.connectTimeout }, (error) =>
+      notes.error(
+        `an HTTP answer failed: ${error instanceof Error ? error.message : String(error)}`,
+      ),
+    )
+    this.#stalls = new Deadlines(this.#runtime, STALL_GRANULARITY_MS, (wire) => wire.stalled())
+    this.#listener = this.#listen()
+  }
+
+  /** Where it listens; empty before `start`. */
+  get addresses(): readonly AddressInfo[] {
+    return this.#addresses
+  }
+
+  /** Whether it takes new work: false while the engine is down and while it stops. */
+  get ready(): boolean {
+    return !this.#draining && this.broker.state === 'up'
+  }
+
+  #engine(): Engine {
+    return new MemoryEngine(this.#runtime, this.#parts.settings.limits)
+  }
+
+  #access(): Access {
+    const { settings, notes } = this.#parts
+    const access = this.#users ?? openAccess((sentence) => notes.info(sentence))
+    return denySubscribe(access, settings.denySubscribe)
+  }
+
+  #engineState(state: 'up' | 'down' | 'failed', why: string): void {
+    const { notes } = this.#parts
+    if (state === 'up') notes.info(`the ${this.broker.engine.name} engine is up again`)
+    else notes.error(`the ${this.broker.engine.name} engine is ${state}: ${why}`)
+    if (state === 'failed') this.#parts.failed(why)
+  }
+
+  #listen(): Listener {
+    const { limits, allowOrigins, allowHosts } = this.#parts.settings
+    const { broker } = this
+    const wires: TcpSettings = {
+      runtime: this.#runtime,
+      counters: broker.counters,
+      congestion: limits.queueBytes,
+      stallTimeout: limits.stallTimeout,
+      stalls: this.#stalls,
+    }
+    const listener = new Listener({
+      limits,
+      runtime: this.#runtime,
+      counters: broker.counters,
+      connections: connectionBound(limits.connections, descriptorLimit()),
+      trustProxy: [],
+      tls: null,
+      http: this.#http,
+      wire: (socket, peer) => new TcpWire(socket, peer, wires),
+      mqtt: (wire) => this.#mqtt.open(wire),
+      line: (wire) => this.#line.accept(wire),
+    })
+    acceptUpgrades(this.#http, {
+      ...wires,
+      origins: { origins: allowOrigins, hosts: allowHosts },
+      packetBytes: limits.packetBytes,
+      mqtt: (wire) => this.#mqtt.open(wire),
+      peerOf: (socket) => listener.peerOf(socket),
+    })
+    return listener
+  }
+
+  /** Opens the engine and then the ports. Rejects with an Error for people; nothing is left open then. */
+  async start(): Promise<void> {
+    const { ports, hosts } = this.#parts.settings
+    await this.broker.open()
+    try {
+      const opened: AddressInfo[] = []
+      for (const port of ports) opened.push(...(await this.#listener.listen(port, hosts)))
+      this.#addresses = opened
+    } catch (error) {
+      await this.#listener.stop()
+      await this.broker.close('the server could not start')
+      throw error
+    }
+  }
+
+  /** Says goodbye to everybody, saves what is to be saved and closes. Takes about 3 seconds at most. */
+  async stop(): Promise<void> {
+    if (this.#draining) return
+    this.#draining = true
+    const why = 'the server is shutting down'
+    const stopped = this.#listener.stop()
+    this.#line.close(why)
+    await this.broker.close(why)
+    const timer = this.#runtime.after(DRAIN_MS, () => this.#listener.destroy())
+    // The timer above does not keep the process alive; the sockets it waits for do.
+    await stopped
+    timer.cancel()
+    this.#mqtt.stop()
+    this.#stalls.stop()
+  }
+
+  /** Reads the users file again: all of it or, when it cannot be used, nothing. */
+  async reload(): Promise<void> {
+    if (this.#users === null) return
+    const { users, revoked } = this.#users.reload()
+    let closed = 0
+    for (const session of this.broker.sessions.all()) {
+      const access = revoked.has(session.user)
+        ? null
+        : this.broker.access.classOf(session.user, session.id)
+      if (access !== null) session.access = access
+      else if (session.link !== null) {
+        session.link.close('access-revoked', 'the users file was changed')
+        closed++
+      }
+    }
+    this.#parts.notes.info(
+      `read the users file again: ${users} users, ${closed} connections closed`,
+    )
+  }
+}
