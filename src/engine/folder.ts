@@ -108,9 +108,17 @@ export class DataFolder {
     return note && isAlive(note) ? note.pid : null
   }
 
-  /** Whether the last process closed the folder in order, or nothing was ever written to it. */
+  /**
+   * Whether the last process closed the folder in order and nobody touched the database since, or
+   * nothing was ever written to it.
+   */
   wasClean(): boolean {
-    return fs.existsSync(this.#file(CLEAN_FILE)) || !this.exists()
+    if (!this.exists()) return true
+    try {
+      return fs.readFileSync(this.#file(CLEAN_FILE), 'utf8') === this.#state()
+    } catch {
+      return false
+    }
   }
 
   /** Before the first write: from now on only a scan can tell that the folder is sound. */
@@ -120,7 +128,7 @@ export class DataFolder {
   }
 
   markClean(): void {
-    this.#write(CLEAN_FILE, `${new Date().toISOString()}\n`)
+    this.#write(CLEAN_FILE, this.#state())
   }
 
   /** Writes the format file of this version. */
@@ -131,8 +139,13 @@ export class DataFolder {
   /** Puts another database file in the place of this folder's, in one step. */
   replaceDatabase(file: string): void {
     fs.renameSync(file, this.#file(DATABASE_FILE))
-    fs.rmSync(this.#file('lock.mdb'), { force: true })
+    this.forgetReaders()
     this.sync()
+  }
+
+  /** Removes the table of readers, which LMDB makes anew. Nobody may have the folder open. */
+  forgetReaders(): void {
+    fs.rmSync(this.#file('lock.mdb'), { force: true })
   }
 
   /** Makes the contents of the database file safe from a power loss. */
@@ -170,6 +183,12 @@ export class DataFolder {
   /** Bytes the database file occupies. */
   size(): number {
     return this.exists() ? fs.statSync(this.#file(DATABASE_FILE)).size : 0
+  }
+
+  /** Size and time of the database file: what a copy cut short or an edit changes. */
+  #state(): string {
+    const { size, mtimeMs } = fs.statSync(this.#file(DATABASE_FILE))
+    return `${size} bytes, written at ${new Date(mtimeMs).toISOString()}\n`
   }
 
   #file(name: string): string {

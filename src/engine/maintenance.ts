@@ -57,6 +57,7 @@ export async function backUp(from: string, to: string): Promise<ScanResult> {
   target.syncDatabase()
   target.markFormat()
   const result = await scanInChild(target)
+  target.forgetReaders()
   // What the copy holds is one moment of the log, whole: no scan is needed before it is served.
   if ('found' in result && result.found.damaged === 0) target.markClean()
   return result

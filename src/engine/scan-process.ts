@@ -31,7 +31,9 @@ export async function scanBeforeOpening(
   const result = await scanInChild(folder)
   if ('found' in result && result.found.damaged === 0) return
   const what =
-    'found' in result ? `${result.found.damaged} damaged values` : `damage: ${result.unreadable}`
+    'found' in result
+      ? `damaged values, ${result.found.damaged} of them`
+      : `damage: ${result.unreadable}`
   throw new Error(
     `${folder.directory} has ${what}; see \`partyline data check ${folder.directory}\`, then put back a copy made with \`partyline data backup\`, or keep what is sound with \`partyline data compact ${folder.directory}\``,
   )

@@ -6,6 +6,7 @@ import path from 'node:path'
 import { open } from 'lmdb'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { DiskEngine, type DiskOptions } from '../../src/engine/disk.ts'
+import { DataFolder } from '../../src/engine/folder.ts'
 import { CommitError, Store } from '../../src/engine/store.ts'
 import {
   describeEngine,
@@ -129,6 +130,14 @@ describe('what is on disk', () => {
     expect((await again.claim('ann')).epoch).toBeGreaterThan(epoch + 1000)
     await stop(again)
     fs.rmSync(copy, { recursive: true })
+  })
+
+  test('a folder somebody wrote to since it was closed is looked through first', async () => {
+    const [engine] = await start()
+    await engine.append(numbered(1))
+    await stop(engine)
+    await flip('log', 0)
+    await expect(start()).rejects.toThrow(/damaged values, 1 of them.*data check.*data backup/)
   })
 
   test('what waits together shares a sync', async () => {
@@ -296,6 +305,8 @@ describe('what is on disk', () => {
     await flip('prof', 0)
     await flip('ses', 1)
     await flip('ret', 0)
+    // Rotted while it lay still: nothing about the file tells, so no scan happens.
+    new DataFolder(folder).markClean()
 
     const [again, heard] = await start()
     expect(heard.changes).toEqual([])
