@@ -189,9 +189,19 @@ export class Talk {
     await this.subscribes(listener, this.markTopic)
   }
 
+  /**
+   * A connection on which nothing but MQTT is spoken. Where the TCP port speaks other protocols too, whatever
+   * does not begin like a CONNECT is none of MQTT's business there, so it is a WebSocket.
+   */
+  async dialMqtt(options: DialOptions = {}): Promise<RawClient> {
+    if (this.target.mqttOnly) return await this.dial(options)
+    return await this.dial({ ...options, websocket: this.webSocketPath() })
+  }
+
   /** A fresh connection on which these bytes must make the server close, without a CONNACK of success. */
   async refusesFirst(what: string, ...bytes: Buffer[]): Promise<Heard[]> {
-    const client = await this.dial()
+    const likeConnect = bytes[0]?.[0] === 0x10
+    const client = likeConnect ? await this.dial() : await this.dialMqtt()
     client.sends(...bytes)
     const said = await named(what, client.closed())
     for (const packet of said)

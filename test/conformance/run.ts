@@ -14,6 +14,7 @@ Tests the numbered statements of MQTT 3.1.1 and 5.0 and prints a verdict for eac
   --user NAME:PASSWORD       credentials it accepts, while another password is refused
   --refused-topic TOPIC      a topic it lets nobody publish to
   --refused-filter FILTER    a filter it lets nobody subscribe to
+  --other-protocols          its TCP port also speaks what does not begin like a CONNECT
   --version 3.1.1|5.0        one version only
   --only TEXT                only cases whose title contains TEXT or whose identifier ends with it
   --failures                 print failures and counts only
@@ -26,6 +27,7 @@ const { values } = parseArgs({
     user: { type: 'string' },
     'refused-topic': { type: 'string' },
     'refused-filter': { type: 'string' },
+    'other-protocols': { type: 'boolean', default: false },
     version: { type: 'string' },
     only: { type: 'string', default: '' },
     failures: { type: 'boolean', default: false },
@@ -43,7 +45,7 @@ function foreign(address: string): Target {
   return {
     host: address.slice(0, at),
     port,
-    mqttOnly: true,
+    mqttOnly: !values['other-protocols'],
     ...(values.websocket !== undefined && { websocket: values.websocket }),
     ...(name && password && { user: { name, password } }),
     ...(values['refused-topic'] && { refusedTopic: values['refused-topic'] }),
