@@ -242,7 +242,7 @@ type Saved = Record<string, Figures>
 
 const known = (): Saved => (existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {})
 const grew = (now: Figures, was: Figures | undefined) =>
-  was !== undefined && now.bytes > was.bytes * 1.25 + 8
+  was !== undefined && now.bytes > was.bytes * 1.5 + 16
 
 async function main(): Promise<void> {
   if (!globalThis.gc) throw new Error('run it as npm run bench:micro: it needs node --expose-gc')
