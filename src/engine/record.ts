@@ -14,8 +14,8 @@ import { type Message, NO_BYTES, type Pos, type QoS, RECORD_MESSAGES_MAX } from 
 import { hole } from './kept.ts'
 import { DamageError, SEAL_BYTES, seal, unseal } from './sealed.ts'
 
-/** Finds or makes the topic whose name are these bytes. */
-export type ResolveTopic = (bytes: Buffer, start: number, length: number) => Topic
+/** Finds or makes the topic whose name are these bytes; null when today's limits do not allow it. */
+export type ResolveTopic = (bytes: Buffer, start: number, length: number) => Topic | null
 
 const RECORD_VERSION = 1
 const RETAINED_VERSION = 1
@@ -63,7 +63,7 @@ export class RecordCodec {
     unseal(key, value, RECORD_VERSION)
     const placed = this.#read(value, SEAL_BYTES)
     const last = placed[placed.length - 1]
-    if (!last) throw new DamageError('a record without messages')
+    if (!last) throw new DamageError('it has no message with an allowed topic')
     const messages = new Array<Message>(last.index + 1)
     const wanted = new Array<boolean>(last.index + 1).fill(false)
     let bytes = 0
@@ -91,7 +91,7 @@ export class RecordCodec {
   decodeRetained(key: Uint8Array, value: Buffer): { message: Message; pos: Pos } {
     unseal(key, value, RETAINED_VERSION)
     const placed = this.#read(value, SEAL_BYTES + 8)
-    if (placed.length !== 1) throw new DamageError('not one retained message')
+    if (placed.length !== 1) throw new DamageError('its topic is not allowed')
     return { message: placed[0]!.message, pos: value.readDoubleLE(SEAL_BYTES) }
   }
 
@@ -135,11 +135,12 @@ export class RecordCodec {
       if (flags & TOPIC) {
         const length = value.readUInt16LE(take(2))
         topic = this.#resolve(value, take(length), length)
-      }
-      if (!topic) throw new DamageError('a message without a topic')
+      } else if (n === 0) throw new DamageError('a message without a topic')
       const properties =
         flags & PROPERTIES ? bytesAt(value, take, value.readUInt32LE(take(4))) : NO_BYTES
       const payload = bytesAt(value, take, value.readUInt32LE(take(4)))
+      // The limits of topics were lowered since: the message becomes a hole.
+      if (!topic) continue
       placed.push({
         index,
         message: {

@@ -4,7 +4,7 @@
 import type { Counters } from '../core/counters.ts'
 import { DEFAULT_LIMITS, type Limits } from '../core/limits.ts'
 
-export const ENGINES = ['memory'] as const
+export const ENGINES = ['memory', 'disk'] as const
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'silent'] as const
 export const LOG_FORMATS = ['auto', 'pretty', 'json'] as const
 
@@ -15,6 +15,10 @@ export interface Settings {
   /** Addresses to listen on; none means loopback, IPv4 and, where there is one, IPv6. */
   readonly hosts: readonly string[]
   readonly engine: (typeof ENGINES)[number]
+  /** The folder of the disk engine. */
+  readonly data: string
+  /** Bytes the disk engine's log may occupy; 0 for 10 GiB or half the free disk, whichever is less. */
+  readonly logBytes: number
   /** Path of the users file; empty when there is none. */
   readonly users: string
   readonly allowAnonymous: boolean
@@ -175,6 +179,24 @@ export const OPTIONS: readonly Option[] = [
     default: 'memory',
     group: 'Storage',
     doc: 'what keeps sessions, retained messages and what clients away are owed',
+  }),
+  option({
+    key: 'data',
+    flag: 'data',
+    placeholder: 'DIR',
+    default: './partyline-data',
+    group: 'Storage',
+    doc: 'folder of the disk engine; made when it is not there, and for one server at a time',
+  }),
+  option({
+    key: 'logBytes',
+    flag: 'log-bytes',
+    kind: 'bytes',
+    placeholder: 'SIZE',
+    default: 0,
+    max: TIB,
+    group: 'Storage',
+    doc: 'what the disk engine keeps for clients that are away; 0 is 10GiB or half the free disk, whichever is less',
   }),
   option({
     key: 'logLevel',

@@ -8,6 +8,7 @@ import type { Activity } from '../core/activity.ts'
 import { Broker } from '../core/broker.ts'
 import { Deadlines } from '../core/deadlines.ts'
 import type { Engine } from '../core/engine.ts'
+import { DiskEngine } from '../engine/disk.ts'
 import { MemoryEngine } from '../engine/memory.ts'
 import { createDoor } from '../http/door.ts'
 import { type TcpSettings, TcpWire } from '../net/tcp.ts'
@@ -89,7 +90,16 @@ export class Server {
   }
 
   #engine(): Engine {
-    return new MemoryEngine(this.#runtime, this.#parts.settings.limits)
+    const { settings, notes } = this.#parts
+    if (settings.engine === 'memory') return new MemoryEngine(this.#runtime, settings.limits)
+    return new DiskEngine({
+      directory: settings.data,
+      runtime: this.#runtime,
+      // Stored topics are looked up in the broker's table, which is made after its engine.
+      resolve: (bytes, start, length) => this.broker.topics.find(bytes, start, length),
+      notify: (sentence) => notes.warn(sentence),
+      ...(settings.logBytes > 0 ? { logBytes: settings.logBytes } : {}),
+    })
   }
 
   #access(): Access {

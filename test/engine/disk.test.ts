@@ -414,3 +414,24 @@ function transactions(folder: string): number {
   const numbers = [0, 4096].map((page) => Number(bytes.readBigUInt64LE(page + 24 + 128)))
   return Math.max(...numbers)
 }
+
+test('messages whose topics today’s limits forbid are holes, and the rest is served', async () => {
+  const directory = newFolder()
+  const runtime = new ManualRuntime()
+  const engine = new DiskEngine({ directory, runtime, resolve: resolveTopic })
+  await engine.open(new Listener())
+  const long = message('long/topic', 'no')
+  await engine.append(record([long, message('a', 'yes'), long, message('a', 'still')]))
+  await engine.close()
+  const again = new DiskEngine({
+    directory,
+    runtime,
+    resolve: (bytes, start, length) => (length > 1 ? null : resolveTopic(bytes, start, length)),
+  })
+  await again.open(new Listener())
+  const [kept] = await readAll(again)
+  expect(kept!.wanted).toEqual([false, true, false, true])
+  expect(payloads([kept!])).toEqual(['yes', 'still'])
+  await again.close()
+  fs.rmSync(directory, { recursive: true })
+})
