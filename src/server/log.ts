@@ -12,6 +12,8 @@ const WAITING_MAX = 4 * 1024 * 1024
 
 export interface Log {
   readonly logger: Logger
+  /** Whether it is for eyes. */
+  readonly pretty: boolean
   /** Writes what still waits, blocking. For the end of the process. */
   flush(): void
 }
@@ -27,6 +29,7 @@ export function openLog(settings: Pick<Settings, 'logLevel' | 'logFormat'>): Log
   const to = pretty ? { write: (json: string) => out.write(prettyLine(json, colours)) } : out
   return {
     logger: createLogger(settings.logLevel, to as DestinationStream),
+    pretty,
     flush: () => {
       try {
         out.flushSync()
