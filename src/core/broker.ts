@@ -24,7 +24,9 @@ import { type Topic, Topics } from './topics.ts'
 import {
   type Message,
   NO_BYTES,
+  type Pos,
   type QoS,
+  type StoredSession,
   type StoredSubscription,
   type SubscriptionOptions,
   type Will,
@@ -182,7 +184,7 @@ export class Broker {
     const shared = sharedFilter(filter)
     const group =
       shared !== null && typeof shared !== 'string'
-        ? this.#group(shared.group, shared.filter)
+        ? this.#group(shared.group, shared.filter, this.log.last)
         : null
     const known = session.subscription(filter)
     // One that is replaced goes on from where it was: nothing is lost meanwhile. [MQTT-3.8.4-4]
@@ -257,7 +259,7 @@ export class Broker {
     const shared = sharedFilter(stored.filter)
     const group =
       shared !== null && typeof shared !== 'string'
-        ? this.#group(shared.group, shared.filter)
+        ? this.#group(shared.group, shared.filter, stored.from)
         : null
     this.#attachSubscription(new Subscription(session, stored.filter, stored, stored.from, group))
   }
@@ -296,17 +298,35 @@ export class Broker {
     else if (!replaced) {
       this.router.removeGroup(group)
       this.groups.delete(`${group.name}/${group.filter}`)
+      if (group.epoch > 0) this.saver.ended(group).catch(() => {})
     }
   }
 
-  #group(name: string, filter: string): Group {
+  #group(name: string, filter: string, from: Pos): Group {
     const key = `${name}/${filter}`
-    let group = this.groups.get(key)
-    if (group === undefined) {
-      group = new Group(name, filter, this)
-      this.groups.set(key, group)
+    const known = this.groups.get(key)
+    if (known !== undefined) return known
+    const group = new Group(name, filter, from, this)
+    this.groups.set(key, group)
+    if (this.engine.durable) {
+      this.engine.claim(group.id).then(
+        ({ epoch }) => {
+          group.epoch = epoch
+        },
+        (error: unknown) => this.report('shared group not claimed', `${key}: ${String(error)}`),
+      )
     }
     return group
+  }
+
+  /** Records of groups of an earlier run; those without members any more are forgotten. */
+  restoreGroups(stored: readonly StoredSession[]): void {
+    const byId = new Map([...this.groups.values()].map((group) => [group.id, group]))
+    for (const { id, epoch, flow } of stored) {
+      const group = byId.get(id)
+      if (group !== undefined) group.restore(flow)
+      else this.engine.save([{ id, epoch, ended: true }]).catch(() => {})
+    }
   }
 
   // ---- Publishing ----------------------------------------------------------------------------

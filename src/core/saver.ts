@@ -3,7 +3,15 @@
 
 import type { Engine, SessionSave } from './engine.ts'
 import type { Runtime } from './runtime.ts'
-import type { Session } from './session.ts'
+import type { SessionFlow, SessionProfile } from './types.ts'
+
+/** What has a record of its own: a session, or a shared group that waits for its members. */
+export interface Recorded {
+  readonly id: string
+  readonly epoch: number
+  flow(): SessionFlow
+  profile(): SessionProfile
+}
 
 /** Milliseconds a lazy save may wait. */
 const LAZY_MS = 250
@@ -18,11 +26,11 @@ interface Due {
 export class Saver {
   readonly #engine: Engine
   readonly #runtime: Runtime
-  #due = new Map<Session, Due>()
+  #due = new Map<Recorded, Due>()
   #scheduled = false
   /** One save per session at a time, so that an engine never has to order two. */
-  readonly #flying = new Set<Session>()
-  #lazy = new Set<Session>()
+  readonly #flying = new Set<Recorded>()
+  #lazy = new Set<Recorded>()
   #timer = false
 
   constructor(engine: Engine, runtime: Runtime) {
@@ -31,17 +39,17 @@ export class Saver {
   }
 
   /** Resolves when the session's traffic state, as it is at the end of this turn or later, is saved. */
-  flow(session: Session): Promise<void> {
+  flow(session: Recorded): Promise<void> {
     return this.#enter(session, false).promise
   }
 
   /** As `flow`, with subscriptions, will and expiry. */
-  profile(session: Session): Promise<void> {
+  profile(session: Recorded): Promise<void> {
     return this.#enter(session, true).promise
   }
 
   /** Some time soon. */
-  lazily(session: Session): void {
+  lazily(session: Recorded): void {
     this.#lazy.add(session)
     if (this.#timer) return
     this.#timer = true
@@ -52,7 +60,7 @@ export class Saver {
   }
 
   /** Deletes the session's record. Resolves when that is durable. */
-  async ended(session: Session): Promise<void> {
+  async ended(session: Recorded): Promise<void> {
     this.#lazy.delete(session)
     const due = this.#due.get(session)
     this.#due.delete(session)
@@ -73,7 +81,7 @@ export class Saver {
     for (const session of lazy) this.#enter(session, false).promise.catch(() => {})
   }
 
-  #enter(session: Session, profile: boolean): Due {
+  #enter(session: Recorded, profile: boolean): Due {
     let due = this.#due.get(session)
     if (due === undefined) {
       let resolve: () => void = () => {}
@@ -100,7 +108,7 @@ export class Saver {
   }
 
   #write(): void {
-    const now: [Session, Due][] = []
+    const now: [Recorded, Due][] = []
     for (const [session, due] of this.#due) {
       if (this.#flying.has(session)) continue
       this.#due.delete(session)

@@ -257,6 +257,7 @@ export class Session extends Cursor {
     const packetId = window.add(pos, state, origin)
     if (qos === 2 && this.persistent) {
       this.#hold({ packetId, message, identifiers, retain })
+      if (origin !== null && 'group' in origin) origin.group.moved(pos)
     } else if (!this.#send(message, qos, identifiers, retain, packetId, false)) {
       this.#broker.counters.droppedTooLarge++ // As if it had been sent and acknowledged. [MQTT-3.1.2-28]
       this.#finish(packetId)

@@ -6,6 +6,7 @@ import type { Broker } from './broker.ts'
 import { Deadlines } from './deadlines.ts'
 import type { Link } from './link.ts'
 import { Session } from './session.ts'
+import { isGroupRecord } from './share.ts'
 import type { StoredSession, Will } from './types.ts'
 
 /** Milliseconds by which expiry and wills may be late. */
@@ -220,9 +221,12 @@ export class Sessions {
 
   /** Sessions of an earlier run. Those that were connected when it ended count as away from now. */
   async restore(): Promise<void> {
+    const groups: StoredSession[] = []
     for await (const stored of this.#broker.engine.sessions()) {
-      if (!this.#byId.has(stored.id)) this.#revive(stored)
+      if (isGroupRecord(stored.id)) groups.push(stored)
+      else if (!this.#byId.has(stored.id)) this.#revive(stored)
     }
+    this.#broker.restoreGroups(groups)
   }
 
   #revive(stored: StoredSession): Session {

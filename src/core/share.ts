@@ -5,7 +5,21 @@ import { Mark } from './audience.ts'
 import type { Broker } from './broker.ts'
 import { Cursor } from './cursor.ts'
 import { type Subscription, SubscriptionList } from './subscription.ts'
-import type { Message, Pos } from './types.ts'
+import {
+  type Message,
+  type Pos,
+  SendState,
+  type SessionFlow,
+  type SessionProfile,
+} from './types.ts'
+
+/** Records of groups are kept beside those of sessions: no client identifier can hold U+0000. */
+const RECORD_PREFIX = '\u0000share/'
+
+/** Whether a stored record is a group's and not a session's. */
+export function isGroupRecord(id: string): boolean {
+  return id.startsWith(RECORD_PREFIX)
+}
 
 export class Group extends Cursor {
   readonly #broker: Broker
@@ -13,20 +27,34 @@ export class Group extends Cursor {
   /** Without `$share/name/`. */
   readonly filter: string
   readonly mark: Mark
+  /** Of its record; 0 until the record is claimed. */
+  epoch = 0
   readonly #members = new SubscriptionList()
   #turn = 0
   /** Lent and not acknowledged. */
   readonly #lent = new Map<Pos, Message>()
-  /** Given back by members that went; served before anything new. */
-  #returned: [Pos, Message][] = []
+  /** Given back by members that went, or lent when an earlier run ended; served before anything new. */
+  #returned: { readonly pos: Pos; message: Message | null }[] = []
+  #fetching = false
 
-  constructor(name: string, filter: string, broker: Broker) {
+  /** Messages after `from` are its members'. */
+  constructor(name: string, filter: string, from: Pos, broker: Broker) {
     super()
     this.#broker = broker
     this.name = name
     this.filter = filter
     this.mark = new Mark(broker.runtime)
-    this.scan = broker.log.last
+    this.scan = from
+  }
+
+  /** Key of its record. */
+  get id(): string {
+    return `${RECORD_PREFIX}${this.name}/${this.filter}`
+  }
+
+  /** Whether its state must be saved. */
+  get persistent(): boolean {
+    return this.epoch > 0 && this.#broker.engine.durable && this.durable
   }
 
   get size(): number {
@@ -46,7 +74,7 @@ export class Group extends Cursor {
   get floor(): Pos {
     let floor = (this.live ? this.#broker.log.last : this.scan) + 1
     for (const pos of this.#lent.keys()) floor = Math.min(floor, pos)
-    for (const [pos] of this.#returned) floor = Math.min(floor, pos)
+    for (const { pos } of this.#returned) floor = Math.min(floor, pos)
     return floor
   }
 
@@ -91,14 +119,26 @@ export class Group extends Cursor {
       const member = items[(this.#turn + i) % items.length]
       if (member === undefined) continue
       this.#lent.set(pos, message)
+      // Lent for good when the member remembers it itself: both records change together.
       if (!member.session.lend(pos, message, member.delivery, this)) {
         this.#lent.delete(pos)
         continue
       }
       this.#turn = (this.#turn + i + 1) % items.length
+      this.#changed()
       return true
     }
     return false
+  }
+
+  /** The member keeps the message in its own record, with the next save of this turn, and completes it. */
+  moved(pos: Pos): void {
+    this.#lent.delete(pos)
+    if (this.persistent) this.#broker.saver.flow(this).catch(() => {})
+  }
+
+  #changed(): void {
+    if (this.persistent) this.#broker.saver.lazily(this)
   }
 
   protected overrun(): void {
@@ -108,7 +148,7 @@ export class Group extends Cursor {
 
   /** The member acknowledged it, or it will never be delivered to another. */
   finished(pos: Pos): void {
-    this.#lent.delete(pos)
+    if (this.#lent.delete(pos)) this.#changed()
   }
 
   /** The member went away before it acknowledged. */
@@ -116,14 +156,14 @@ export class Group extends Cursor {
     const message = this.#lent.get(pos)
     if (message === undefined) return
     this.#lent.delete(pos)
-    this.#returned.push([pos, message])
-    this.#returned.sort((a, b) => a[0] - b[0])
+    this.#returned.push({ pos, message })
+    this.#returned.sort((a, b) => a.pos - b.pos)
     this.#broker.runtime.atTurnEnd(() => this.settle())
   }
 
   /** The log could not wait any longer for a member. */
   evict(before: Pos): void {
-    this.#returned = this.#returned.filter(([pos]) => pos >= before)
+    this.#returned = this.#returned.filter(({ pos }) => pos >= before)
     if (this.live || this.scan >= before - 1) return
     this.scan = before - 1
     this.overrun()
@@ -132,10 +172,64 @@ export class Group extends Cursor {
   /** A member may have room again. */
   settle(): void {
     while (this.#returned.length > 0) {
-      const [pos, message] = this.#returned[0] as [Pos, Message]
+      const { pos, message } = this.#returned[0] as { pos: Pos; message: Message | null }
+      if (message === null) {
+        if (this.attached) this.#fetch(pos)
+        return
+      }
       if (!this.#lend(pos, message)) return
       this.#returned.shift()
     }
     if (!this.live) this.wake(this.#broker.log)
+  }
+
+  /** What was lent when an earlier run ended has to be read again. */
+  #fetch(pos: Pos): void {
+    if (this.#fetching) return
+    this.#fetching = true
+    this.#broker.log.message(pos).then(
+      (message) => {
+        this.#fetching = false
+        const first = this.#returned[0]
+        if (first?.pos === pos) {
+          if (message === null) this.#returned.shift()
+          else first.message = message
+        }
+        this.settle()
+      },
+      () => {
+        this.#fetching = false
+      },
+    )
+  }
+
+  // ---- At rest -------------------------------------------------------------------------------
+
+  flow(): SessionFlow {
+    const open = [...this.#lent.keys(), ...this.#returned.map(({ pos }) => pos)]
+    return {
+      cursor: this.live ? this.#broker.log.last : this.scan,
+      sending:
+        open.length === 0
+          ? []
+          : [{ packetId: 1, positions: open.sort((a, b) => a - b), state: SendState.published }],
+      receiving: [],
+      awaySince: 0,
+      log: this.#broker.engine.log,
+    }
+  }
+
+  profile(): SessionProfile {
+    return { expiry: Number.POSITIVE_INFINITY, subscriptions: [], will: null, user: '' }
+  }
+
+  /** Takes up where an earlier run was; called once its members are back. */
+  restore(flow: SessionFlow): void {
+    const { last } = this.#broker.engine.bounds()
+    if (flow.log !== this.#broker.engine.log || flow.cursor > last) return
+    this.scan = flow.cursor
+    this.#returned = flow.sending
+      .flatMap((run) => run.positions)
+      .map((pos) => ({ pos, message: null }))
   }
 }
