@@ -24,6 +24,11 @@ export interface Settings {
   readonly allowAnonymous: boolean
   readonly allowOrigins: readonly string[]
   readonly allowHosts: readonly string[]
+  /** Addresses and networks whose PROXY headers are believed. */
+  readonly trustProxy: readonly string[]
+  /** Paths of the certificate and its key, both PEM; both empty where TLS is not spoken. */
+  readonly tlsCert: string
+  readonly tlsKey: string
   readonly denySubscribe: readonly string[]
   /** Seconds between two rounds of `$SYS` topics; 0 for none. */
   readonly sysInterval: number
@@ -146,6 +151,31 @@ export const OPTIONS: readonly Option[] = [
     doc: 'names this server may be called by over HTTP and WebSocket, besides addresses and localhost',
   }),
   option({
+    key: 'trustProxy',
+    flag: 'trust-proxy',
+    many: true,
+    placeholder: 'NETWORK',
+    default: [],
+    group: 'Listening',
+    doc: 'load balancers whose PROXY headers say who is calling, such as 10.0.0.7 or 10.0.0.0/8',
+  }),
+  option({
+    key: 'tlsCert',
+    flag: 'tls-cert',
+    placeholder: 'FILE',
+    default: '',
+    group: 'Listening',
+    doc: 'certificate (PEM) to speak TLS with, on the same ports; read again on SIGHUP',
+  }),
+  option({
+    key: 'tlsKey',
+    flag: 'tls-key',
+    placeholder: 'FILE',
+    default: '',
+    group: 'Listening',
+    doc: 'private key (PEM) of the certificate',
+  }),
+  option({
     key: 'users',
     flag: 'users',
     placeholder: 'FILE',
@@ -168,7 +198,7 @@ export const OPTIONS: readonly Option[] = [
     placeholder: 'FILTER',
     default: [],
     group: 'Who may',
-    doc: 'filters nobody may subscribe to; asking for exactly such a filter is refused',
+    doc: 'filters nobody may subscribe to, nor to any part of them',
   }),
   option({
     key: 'engine',

@@ -1,16 +1,15 @@
 // A running Partyline: engine, broker, doors and the port, started in order and stopped in
 // reverse. Both `partyline serve` and an embedding program run exactly this.
 
-import type { Server as HttpServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { Access } from '../core/access.ts'
+import type { Access, AccessClass } from '../core/access.ts'
 import type { Activity } from '../core/activity.ts'
 import { Broker } from '../core/broker.ts'
 import { Deadlines } from '../core/deadlines.ts'
 import type { Engine } from '../core/engine.ts'
+import type { Session } from '../core/session.ts'
 import { DiskEngine } from '../engine/disk.ts'
 import { MemoryEngine } from '../engine/memory.ts'
-import { createDoor } from '../http/door.ts'
 import { type TcpSettings, TcpWire } from '../net/tcp.ts'
 import { LineDoor } from '../protocol/line/door.ts'
 import { MqttDoor } from '../protocol/mqtt/door.ts'
@@ -19,8 +18,12 @@ import { Listener } from './listener.ts'
 import { NodeRuntime } from './node-runtime.ts'
 import { denySubscribe, openAccess } from './open-access.ts'
 import type { Settings } from './options.ts'
+import { SysTopics } from './sys.ts'
+import { TlsDoor } from './tls.ts'
 import { acceptUpgrades } from './upgrades.ts'
 import { Users } from './users.ts'
+import { VERSION } from './version.ts'
+import { Web } from './web.ts'
 
 /** Milliseconds the last bytes of every link have to leave. */
 const DRAIN_MS = 3_000
@@ -48,9 +51,11 @@ export class Server {
   readonly #users: Users | null
   readonly #mqtt: MqttDoor
   readonly #line: LineDoor
-  readonly #http: HttpServer
+  readonly #web: Web
+  readonly #tls: TlsDoor | null
   readonly #listener: Listener
   readonly #stalls: Deadlines<TcpWire>
+  #sys: SysTopics | null = null
   #addresses: readonly AddressInfo[] = []
   #draining = false
 
@@ -70,11 +75,15 @@ export class Server {
     this.broker.onState = (state, why) => this.#engineState(state, why)
     this.#mqtt = new MqttDoor(this.broker)
     this.#line = new LineDoor(this.broker)
-    this.#http = createDoor([], { headers: settings.limits.connectTimeout }, (error) =>
-      notes.error(
-        `an HTTP answer failed: ${error instanceof Error ? error.message : String(error)}`,
-      ),
-    )
+    this.#tls = this.#openTls()
+    this.#web = new Web({
+      broker: this.broker,
+      origins: { origins: settings.allowOrigins, hosts: settings.allowHosts },
+      headersTimeout: settings.limits.connectTimeout,
+      draining: () => this.#draining,
+      peerOf: (socket) => this.#listener.peerOf(socket),
+      failed: (sentence) => notes.error(sentence),
+    })
     this.#stalls = new Deadlines(this.#runtime, STALL_GRANULARITY_MS, (wire) => wire.stalled())
     this.#listener = this.#listen()
   }
@@ -108,6 +117,15 @@ export class Server {
     return denySubscribe(access, settings.denySubscribe)
   }
 
+  #openTls(): TlsDoor | null {
+    const { tlsCert, tlsKey, limits } = this.#parts.settings
+    if (tlsCert === '' && tlsKey === '') return null
+    if (tlsCert === '' || tlsKey === '') {
+      throw new Error('TLS needs both a certificate and its key: --tls-cert FILE --tls-key FILE')
+    }
+    return new TlsDoor(tlsCert, tlsKey, limits.connectTimeout)
+  }
+
   #engineState(state: 'up' | 'down' | 'failed', why: string): void {
     const { notes } = this.#parts
     if (state === 'up') notes.info(`the ${this.broker.engine.name} engine is up again`)
@@ -116,7 +134,7 @@ export class Server {
   }
 
   #listen(): Listener {
-    const { limits, allowOrigins, allowHosts } = this.#parts.settings
+    const { limits, allowOrigins, allowHosts, trustProxy } = this.#parts.settings
     const { broker } = this
     const wires: TcpSettings = {
       runtime: this.#runtime,
@@ -130,14 +148,14 @@ export class Server {
       runtime: this.#runtime,
       counters: broker.counters,
       connections: connectionBound(limits.connections, descriptorLimit()),
-      trustProxy: [],
-      tls: null,
-      http: this.#http,
+      trustProxy,
+      tls: this.#tls?.server ?? null,
+      http: this.#web.server,
       wire: (socket, peer) => new TcpWire(socket, peer, wires),
       mqtt: (wire) => this.#mqtt.open(wire),
       line: (wire) => this.#line.accept(wire),
     })
-    acceptUpgrades(this.#http, {
+    acceptUpgrades(this.#web.server, {
       ...wires,
       origins: { origins: allowOrigins, hosts: allowHosts },
       packetBytes: limits.packetBytes,
@@ -155,7 +173,10 @@ export class Server {
       const opened: AddressInfo[] = []
       for (const port of ports) opened.push(...(await this.#listener.listen(port, hosts)))
       this.#addresses = opened
+      const { sysInterval } = this.#parts.settings
+      this.#sys = new SysTopics({ broker: this.broker, version: VERSION, interval: sysInterval })
     } catch (error) {
+      this.#web.stop()
       await this.#listener.stop()
       await this.broker.close('the server could not start')
       throw error
@@ -166,6 +187,7 @@ export class Server {
   async stop(): Promise<void> {
     if (this.#draining) return
     this.#draining = true
+    this.#sys?.stop()
     const why = 'the server is shutting down'
     const stopped = this.#listener.stop()
     this.#line.close(why)
@@ -174,12 +196,14 @@ export class Server {
     // The timer above does not keep the process alive; the sockets it waits for do.
     await stopped
     timer.cancel()
+    this.#web.stop()
     this.#mqtt.stop()
     this.#stalls.stop()
   }
 
-  /** Reads the users file again: all of it or, when it cannot be used, nothing. */
+  /** Reads certificate and users file again: each as a whole or, when it cannot be used, not at all. */
   async reload(): Promise<void> {
+    this.#reloadTls()
     if (this.#users === null) return
     const { users, revoked } = this.#users.reload()
     let closed = 0
@@ -187,7 +211,7 @@ export class Server {
       const access = revoked.has(session.user)
         ? null
         : this.broker.access.classOf(session.user, session.id)
-      if (access !== null) session.access = access
+      if (access !== null) this.#rule(session, access)
       else if (session.link !== null) {
         session.link.close('access-revoked', 'the users file was changed')
         closed++
@@ -196,5 +220,29 @@ export class Server {
     this.#parts.notes.info(
       `read the users file again: ${users} users, ${closed} connections closed`,
     )
+  }
+
+  #reloadTls(): void {
+    if (this.#tls === null) return
+    try {
+      this.#tls.reload()
+      this.#parts.notes.info('read the certificate again: new connections use it')
+    } catch (error) {
+      this.#parts.notes.error(`${(error as Error).message}; the old certificate stays in use`)
+    }
+  }
+
+  /** The rules that hold from now on, also for what was subscribed to before. */
+  #rule(session: Session, access: AccessClass): void {
+    session.access = access
+    let lost = false
+    for (const { filter, group } of [...session.subscriptions()]) {
+      if (access.maySubscribe(group?.filter ?? filter)) continue
+      lost = this.broker.unsubscribe(session, filter) || lost
+    }
+    if (!lost || !session.persistent) return
+    this.broker.saver.profile(session).catch((error: unknown) => {
+      this.#parts.notes.warn(`session ${session.id} could not be saved: ${String(error)}`)
+    })
   }
 }

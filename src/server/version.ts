@@ -1,0 +1,9 @@
+// The version of this package, as package.json says it: two folders up, from source and from dist.
+
+import { readFileSync } from 'node:fs'
+
+export const VERSION: string = (
+  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string
+  }
+).version
