@@ -294,12 +294,14 @@ export class Broker {
       return
     }
     group.leave(subscription)
-    if (group.size > 0) this.router.touch(group.filter)
-    else if (!replaced) {
-      this.router.removeGroup(group)
-      this.groups.delete(`${group.name}/${group.filter}`)
-      if (group.epoch > 0) this.saver.ended(group).catch(() => {})
+    if (group.size > 0) {
+      this.router.touch(group.filter)
+      return
     }
+    this.router.removeGroup(group)
+    if (replaced) return
+    this.groups.delete(`${group.name}/${group.filter}`)
+    if (group.epoch > 0) this.saver.ended(group).catch(() => {})
   }
 
   #group(name: string, filter: string, from: Pos): Group {
