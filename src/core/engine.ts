@@ -48,7 +48,10 @@ export interface RetainedMessage {
 }
 
 export interface Bounds {
-  /** Position of the oldest message still there; `last + 1` or more when there is none. */
+  /**
+   * Everything kept at or after this position is still there: one above what was forgotten. The oldest
+   * message may stand later, since holes are normal; `last + 1` when all was forgotten.
+   */
   readonly first: Pos
   /** Position of the newest message that was ever appended, 0 when none. */
   readonly last: Pos

@@ -84,10 +84,11 @@ export class DiskEngine implements Engine {
   #next = 1
   /** Sequences below it are reserved on disk. */
   #mark = 1
+  /** As `#mark`, or already on its way there: no state written may say less. */
+  #markAsked = 1
   #reserving = false
-  /** Position of the oldest stored message, null when there is none. */
-  #first: Pos | null = null
   #last: Pos = 0
+  /** Everything kept after it is still there. */
   #floor: Pos = 0
   #logBytes = 0
   /** Bytes of records that wait for their commit. */
@@ -139,8 +140,7 @@ export class DiskEngine implements Engine {
     let clean = !this.#failed
     if (clean) {
       try {
-        const state = { log: this.#log, next: this.#next, run: this.#run }
-        await this.#store.commit([this.#store.stateChange(state)])
+        await this.#store.commit([this.#stateChange(this.#next)])
       } catch (error) {
         clean = false
         this.#notify(`the data folder was not closed in order: ${(error as Error).message}`)
@@ -208,14 +208,15 @@ export class DiskEngine implements Engine {
   }
 
   bounds(): Bounds {
-    const first = this.#first ?? this.#last + 1
+    const first = this.#floor + 1
     return { first, last: this.#last, bytes: this.#logBytes, cap: this.#cap }
   }
 
   async truncate(upTo: Pos): Promise<void> {
     const target = Math.min(upTo, this.#last)
-    if (this.#first === null || target < this.#first) return
-    this.#floor = Math.max(this.#floor, target)
+    if (target <= this.#floor) return
+    // Before anything goes: a cursor below it must be known to have missed something.
+    this.#floor = target
     const keep = this.#firstSequenceAfter(target)
     for (;;) {
       const changes: Change[] = []
@@ -224,9 +225,8 @@ export class DiskEngine implements Engine {
         changes.push({ table: this.#store.log, key, value: null })
       }
       if (changes.length === 0) break
-      await this.#write(changes)
+      await this.#write([this.#stateChange(this.#markAsked), ...changes])
     }
-    this.#findFirst()
   }
 
   async claim(id: string): Promise<Claim> {
@@ -301,13 +301,14 @@ export class DiskEngine implements Engine {
     this.#log = state?.log ?? newLogIdentity(runtime)
     this.#run = (state?.run ?? 0) + 1
     this.#next = state?.next ?? 1
+    this.#floor = state?.floor ?? 0
     this.#owners = new Owners(this.#run * EPOCHS_PER_RUN)
     // Every position below is taken, whether it was used or only reserved.
     this.#last = this.#next > 1 ? firstPosition(this.#next) - 1 : 0
     const mark = this.#next + BLOCK
-    await store.commit([store.stateChange({ log: this.#log, next: mark, run: this.#run })])
+    await store.commit([this.#stateChange(mark)])
     this.#mark = mark
-    this.#findFirst()
+    this.#markAsked = mark
     this.#logBytes = store.logBytes()
     const { free } = await ask()
     this.#cap = this.#options.logBytes ?? Math.min(LOG_BYTES_MAX, (free + this.#logBytes) / 2)
@@ -431,9 +432,8 @@ export class DiskEngine implements Engine {
   }
 
   #emit(record: LogRecord): void {
-    const { first, messages, wanted } = record
+    const { first, messages } = record
     this.#last = first + Math.max(messages.length, 1) - 1
-    if (this.#first === null && wanted.includes(true)) this.#first = first
     if (this.#retaining.size > 0) this.#retained(record)
     this.#events!.record(record)
   }
@@ -452,8 +452,8 @@ export class DiskEngine implements Engine {
     if (this.#reserving) return
     this.#reserving = true
     const mark = this.#mark + BLOCK
-    const state = { log: this.#log, next: mark, run: this.#run }
-    this.#write([this.#store.stateChange(state)]).then(
+    this.#markAsked = mark
+    this.#write([this.#stateChange(mark)]).then(
       () => {
         this.#mark = mark
         this.#reserving = false
@@ -513,10 +513,9 @@ export class DiskEngine implements Engine {
     return end <= position ? sequence + 1 : sequence
   }
 
-  #findFirst(): void {
-    const sequence = this.#store.firstRecord()
-    this.#first = sequence === null ? null : Math.max(firstPosition(sequence), this.#floor + 1)
-    this.#logBytes = this.#store.logBytes()
+  #stateChange(next: number): Change {
+    const state = { log: this.#log, next, run: this.#run, floor: this.#floor }
+    return this.#store.stateChange(state)
   }
 
   #damage(what: string): void {

@@ -254,8 +254,10 @@ function startOf(pid: number): string {
     const boot = fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
     const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8')
     // The command stands in brackets and may hold spaces; the start is field 22 of the line.
-    const ticks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
-    return `${boot}/${ticks}`
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    // Dead, and only not yet noticed by a parent that may never look, as in some containers.
+    if (fields[0] === 'Z' || fields[0] === 'X') return 'dead'
+    return `${boot}/${fields[19]}`
   } catch {
     return ''
   }

@@ -165,6 +165,7 @@ class Copy {
         log: randomBytes(16).toString('hex'),
         next: this.#lastSequence + LOST_SEQUENCES,
         run: Math.floor(this.#lastEpoch / EPOCHS_PER_RUN) + 1,
+        floor: 0,
       }
     )
   }

@@ -113,13 +113,7 @@ export class MemoryEngine implements Engine {
   }
 
   bounds(): Bounds {
-    const oldest = this.#records[this.#head]
-    return {
-      first: oldest ? Math.max(oldest.first, this.#floor + 1) : this.#last + 1,
-      last: this.#last,
-      bytes: this.#bytes,
-      cap: this.#cap,
-    }
+    return { first: this.#floor + 1, last: this.#last, bytes: this.#bytes, cap: this.#cap }
   }
 
   truncate(upTo: Pos): Promise<void> {

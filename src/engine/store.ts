@@ -24,6 +24,8 @@ export interface LogState {
   readonly next: number
   /** How often the folder was opened for writing; epochs grow with it. */
   readonly run: number
+  /** Stored messages up to here were forgotten, all later ones are there. */
+  readonly floor: Pos
 }
 
 export interface Sizes {
@@ -245,8 +247,8 @@ function readStats(table: Table): { own: number; shared: number; file: number } 
 
 function isLogState(state: unknown): state is LogState {
   if (typeof state !== 'object' || state === null) return false
-  const { log, next, run } = state as Record<string, unknown>
-  return typeof log === 'string' && Number.isSafeInteger(next) && Number.isSafeInteger(run)
+  const { log, next, run, floor } = state as Record<string, unknown>
+  return typeof log === 'string' && [next, run, floor].every(Number.isSafeInteger)
 }
 
 /** lmdb tells the reason in a second promise, which must be heard or the process ends. */
