@@ -144,9 +144,13 @@ const webSocket: Case[] = [
       await t.subscribes(client, t.topic('a'), { qos: 1 })
       await t.publishes(client, t.topic('a'), 'over WebSocket', { qos: 1 })
       await client.receives({ payload: Buffer.from('over WebSocket') })
-      const text = await t.client({ dial: { websocket: path } })
-      text.webSocket!.send('\u0030\u0000', { binary: false })
-      await text.closed()
+      // A PUBLISH that is valid in every byte, and in a frame of the wrong kind.
+      await t.marks(client)
+      const publish = frame(0x30, text(t.topic('a')), none(t), Buffer.from('as text'))
+      const wrong = await t.client({ dial: { websocket: path } })
+      wrong.webSocket!.send(publish.toString(), { binary: false })
+      await wrong.closed()
+      await t.silence(client, await t.client())
     },
   ),
   ...both(['4.8.0-2'], ['6.0.0-2'], 'packets may span and share WebSocket frames', async (t) => {

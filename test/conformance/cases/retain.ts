@@ -52,8 +52,10 @@ export const retainCases: Case[] = [
     const topic = t.retainedTopic('a')
     const listener = await t.subscriber(topic)
     const speaker = await t.client()
-    await t.publishes(speaker, topic, 'x', { qos: 1, retain: true })
-    await listener.hears('publish', { retain: false, payload: Buffer.from('x') })
+    for (const qos of [0, 1, 2] as const) {
+      await t.publishes(speaker, topic, `${qos}`, { qos, retain: true })
+      await listener.hears('publish', { retain: false, payload: Buffer.from(`${qos}`) })
+    }
   }),
   ...both(
     ['3.3.1-10', '3.3.1-11'],
@@ -130,11 +132,12 @@ export const retainCases: Case[] = [
       const keeps = await t.subscriber(topic, { rap: true })
       const clears = await t.subscriber(topic, { rap: false })
       const speaker = await t.client()
-      for (const retain of [true, false]) {
-        await t.publishes(speaker, topic, 'x', { qos: 1, retain })
-        await keeps.hears('publish', { retain })
-        await clears.hears('publish', { retain: false })
-      }
+      for (const qos of [0, 1] as const)
+        for (const retain of [true, false]) {
+          await t.publishes(speaker, topic, 'x', { qos, retain })
+          await keeps.hears('publish', { retain })
+          await clears.hears('publish', { retain: false })
+        }
     },
   ),
 ]

@@ -234,6 +234,14 @@ const wills: Case[] = [
       back.drop()
       const last = await t.persistent(clientId)
       await t.silence(listener, last)
+      // Nor when the session ends: with its connection, or by a clean start.
+      const brief = await t.client({ will })
+      brief.disconnect()
+      await brief.closed()
+      const lasting = await t.persistent(clientId, { will })
+      lasting.disconnect()
+      await lasting.closed()
+      await t.silence(listener, await t.client({ clientId, clean: true }))
     },
   ),
   ...both(
@@ -305,9 +313,11 @@ const willDelay: Case[] = [
       await t.marks(listener)
       const dying = await t.persistent(clientId, { will: will(t, 1) })
       dying.drop()
-      const back = await t.persistent(clientId)
+      // The will of the connection that stands must not be sent at the hour of the one before.
+      const back = await t.persistent(clientId, { will: will(t, 1) })
       await seconds(2.5)
       await t.silence(listener, back)
+      back.disconnect()
     },
   ),
   ...only(

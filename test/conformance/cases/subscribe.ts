@@ -95,6 +95,25 @@ const subscribing: Case[] = [
     },
   ),
   ...both(
+    ['3.8.4-3'],
+    ['3.8.4-4'],
+    'what a session is owed is not lost when its client subscribes anew',
+    async (t) => {
+      const clientId = t.id()
+      const client = await t.persistent(clientId)
+      await t.subscribes(client, t.topic('a'), { qos: 1 })
+      client.drop()
+      const speaker = await t.client()
+      const count = 60
+      for (let i = 0; i < count; i++) await t.publishes(speaker, t.topic('a'), `${i}`, { qos: 1 })
+      const window = t.version === 5 ? { sessionExpiryInterval: 300, receiveMaximum: 2 } : {}
+      const back = await t.client({ ...t.lasting(clientId), properties: window })
+      await t.subscribes(back, t.topic('a'), { qos: 1 })
+      for (let i = 0; i < count; i++) await back.receives({ payload: Buffer.from(`${i}`) })
+      await back.hearsNothing()
+    },
+  ),
+  ...both(
     ['3.3.1-12'],
     ['3.8.3-5'],
     'reserved option bits and QoS 3 close the connection',
@@ -127,10 +146,12 @@ const subscribing: Case[] = [
   ...only(5, ['3.8.3-3'], 'no local keeps a message from its publisher', async (t) => {
     const client = await t.subscriber(t.topic('a'), { nl: true })
     const other = await t.client()
-    await t.publishes(client, t.topic('a'), 'own', { qos: 1 })
-    await client.hearsNothing()
-    await t.publishes(other, t.topic('a'), 'of another', { qos: 1 })
-    await client.hears('publish', { payload: Buffer.from('of another') })
+    for (const qos of [0, 1, 2] as const) {
+      await t.publishes(client, t.topic('a'), 'own', { qos })
+      await client.hearsNothing()
+      await t.publishes(other, t.topic('a'), 'of another', { qos })
+      await client.hears('publish', { payload: Buffer.from('of another') })
+    }
     // It is the client identifier that counts, not the connection.
     const clientId = t.id()
     const before = await t.persistent(clientId)
