@@ -26,11 +26,10 @@ h2 { font-size: 1.05rem; margin: 0 0 .6rem }
 .columns { display: grid; grid-template-columns: 1fr; gap: 1.1rem }
 @media (min-width: 56rem) { .columns { grid-template-columns: 5fr 6fr } }
 .panel { background: var(--panel); border: 1px solid var(--rule); border-radius: 12px; padding: 1.1rem 1.2rem; min-width: 0 }
-.panel + .panel { margin-top: 1.1rem }
-.columns .panel + .panel { margin-top: 0 }
+.columns + .panel { margin-top: 1.1rem }
 .step { color: var(--soft); margin: .7rem 0 .3rem; font-size: .93rem }
 pre {
-  background: var(--code); border-radius: 8px; padding: .65rem .8rem; margin: 0 0 .4rem; overflow-x: auto;
+  background: var(--code); border-radius: 8px; padding: .65rem .8rem; margin: 0 0 .4rem; white-space: pre-wrap; overflow-wrap: anywhere;
   font: 13.5px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .35rem 1rem; margin: 0; align-items: baseline }
@@ -42,6 +41,8 @@ dd code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospac
 .status::before { content: ""; width: .6rem; height: .6rem; border-radius: 50%; background: var(--soft) }
 .status[data-state="open"]::before { background: var(--good) }
 .status[data-state="lost"]::before { background: var(--bad) }
+pre + button { padding: .1rem .6rem; font-size: .85rem; float: right }
+.step { clear: both }
 form { display: flex; gap: .5rem; margin: 0 0 .6rem; flex-wrap: wrap }
 form[hidden] { display: none }
 input, button { font: inherit; border-radius: 8px; border: 1px solid var(--rule); padding: .4rem .7rem; min-width: 0 }
