@@ -151,7 +151,9 @@ export class Conversation {
     })
     socket.on('close', () => this.#closed(server, fault))
     socket.on('drain', () => this.#around.input.resume())
-    for (const line of this.#opening) socket.write(`${line}\n`)
+    // An empty line means nothing, but lets the server see at once that somebody is there.
+    const opening = this.#opening.length > 0 ? this.#opening : ['']
+    for (const line of opening) socket.write(`${line}\n`)
     if (this.#inputEnded) this.#sayGoodbye()
     else this.#around.input.resume()
   }

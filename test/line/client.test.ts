@@ -101,7 +101,7 @@ describe('the terminal client', () => {
     await settle()
     c.types('hello\nTerminate\nnot sent\n')
     await settle()
-    expect(c.server()).toMatchObject({ heard: 'hello\nTerminate\n', ended: true })
+    expect(c.server()).toMatchObject({ heard: '\nhello\nTerminate\n', ended: true })
     c.server().socket.end('OK goodbye\n')
     expect(await c.over).toBe(0)
     await settle()

@@ -240,6 +240,19 @@ describe('the end', () => {
     expect(table.terminal.at(-1)).toBe('goodbye')
   })
 
+  it('is a lost connection when nobody is there to hear the goodbye', async () => {
+    const bob = await table.called('SUBSCRIBER SPORTS')
+    const ann = await table.called('PUBLISHER SPORTS')
+    // As a process that is killed: its input ends, and what is sent to it is answered with a reset.
+    ann.says('goal')
+    ann.wire.end()
+    await table.settle()
+    ann.wire.break('write EPIPE')
+    await bob.hears('[SPORTS] goal')
+    await table.runtime.pass(50)
+    expect(table.terminal.at(-1)).toBe('lost write EPIPE')
+  })
+
   it('may come before the first answer was found', async () => {
     const c = table.caller()
     c.sends('PUB SPORTS goal\nWHO\nSUBSCRIBER NEWS')

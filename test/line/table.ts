@@ -88,6 +88,7 @@ export class Caller {
   readonly #runtime: ManualRuntime
   readonly #splitter = new LineSplitter(64 * 1024 * 1024)
   #heard: string[] = []
+  #hungUp = false
   ended = false
   closed = false
 
@@ -120,33 +121,33 @@ export class Caller {
 
   /** The next lines, exactly these. */
   async hears(...lines: string[]): Promise<void> {
-    await this.#runtime.settle()
+    await this.#settle()
     expect(this.#heard.splice(0, lines.length)).toEqual(lines)
   }
 
   /** The next line is an OK; returns it. */
   async hearsOk(): Promise<string> {
-    await this.#runtime.settle()
+    await this.#settle()
     const line = this.#heard.shift() ?? '(nothing)'
     expect(line).toMatch(/^OK /)
     return line
   }
 
   async hearsError(pattern: RegExp = /./): Promise<void> {
-    await this.#runtime.settle()
+    await this.#settle()
     const line = this.#heard.shift() ?? '(nothing)'
     expect(line).toMatch(/^ERR [^;]+; .+/)
     expect(line).toMatch(pattern)
   }
 
   async hearsNothing(): Promise<void> {
-    await this.#runtime.settle()
+    await this.#settle()
     expect(this.#heard).toEqual([])
   }
 
   /** Everything heard and not asked for yet. */
   async takes(): Promise<string[]> {
-    await this.#runtime.settle()
+    await this.#settle()
     return this.#heard.splice(0)
   }
 
@@ -156,7 +157,13 @@ export class Caller {
     expect({ ended: this.ended, closed: this.closed }).toEqual({ ended: true, closed: true })
   }
 
+  /** Ends its input. Whether it is still there to hear the goodbye takes the server a moment to find out. */
   hangsUp(): void {
+    this.#hungUp = true
     this.wire.end()
+  }
+
+  #settle(): Promise<void> {
+    return this.#hungUp ? this.#runtime.pass(50) : this.#runtime.settle()
   }
 }

@@ -62,7 +62,7 @@ export const mayNotPublish = (topic: string): string =>
 
 export function notSubscribed(filter: string, fault: SubscribeFault, why: string): string {
   if (fault === 'invalid') return badFilter(filter, why)
-  if (fault === 'forbidden') {
+  if (fault === 'forbidden' || fault === 'closed') {
     return `ERR you may not subscribe to ${shownWord(filter)}; ask who runs this server`
   }
   return `ERR ${shownWord(filter)} was not subscribed to: ${why}; unsubscribe from something first`

@@ -1,7 +1,6 @@
 // One line connection: what its lines mean in the role it has, and what it is sent. Speaks
 // docs/protocol.md over one wire and dies with it.
 
-import type { Delivery } from '../../core/audience.ts'
 import type { Broker } from '../../core/broker.ts'
 import type { Goodbye, Link, Sending } from '../../core/link.ts'
 import type { Run } from '../../core/run.ts'
@@ -12,6 +11,7 @@ import * as answers from './answers.ts'
 import { type Command, LineSplitter, OVERLONG, parseCommand, parsePublisherLine } from './codec.ts'
 import { shown, shownBytes } from './display.ts'
 import type { LineDoor } from './door.ts'
+import { Farewell } from './farewell.ts'
 import { Guest } from './guest.ts'
 import { IdleWatch } from './idle.ts'
 import { Publishing } from './publishing.ts'
@@ -31,6 +31,7 @@ export class LineLink implements WireReader, Link {
   readonly #guest: Guest
   readonly #publishing: Publishing
   readonly #receiving: Receiving
+  readonly #farewell: Farewell
   #role: Role = 'none'
   #topics: readonly Topic[] = []
   #answeredText = false
@@ -55,6 +56,7 @@ export class LineLink implements WireReader, Link {
     this.door = `${wire.transport}/line`
     this.#splitter = new LineSplitter(broker.limits.lineBytes)
     this.#receiving = new Receiving(wire, broker)
+    this.#farewell = new Farewell(this, wire, broker, this.#receiving)
     this.#guest = new Guest(broker, this, wire.address, {
       answer: (line) => this.#answer(line),
       dismiss: (line) => this.#sayGoodbye(line),
@@ -69,8 +71,7 @@ export class LineLink implements WireReader, Link {
     const { idleTimeout } = broker.limits
     this.#idle = new IdleWatch(broker.runtime, idleTimeout * 1000, () => {
       broker.counters.limitsReached++
-      broker.activity.lost(this, 'it said nothing for too long')
-      this.#endWith(answers.idle(idleTimeout))
+      this.#dismiss(answers.idle(idleTimeout), 'it said nothing for too long')
     })
     broker.activity.connected(this)
   }
@@ -108,16 +109,14 @@ export class LineLink implements WireReader, Link {
   ended(): void {
     const rest = this.#splitter.rest()
     if (rest !== null) this.#take([rest])
-    if (this.#later === null) this.#sayGoodbye(answers.GOODBYE)
+    if (this.#later === null) this.#leave(() => this.#farewell.partWhoEnded())
     else this.#endedMeanwhile = true
   }
 
   closed(fault?: Error): void {
     this.#closed = true
-    if (!this.#leaving) {
-      this.#leaving = true
-      this.#broker.activity.lost(this, fault?.message ?? 'the connection was closed')
-    }
+    this.#leaving = true
+    this.#farewell.closed(fault)
     this.#idle?.stop()
     this.#shared.links.delete(this)
     this.#publishing.forget()
@@ -133,7 +132,7 @@ export class LineLink implements WireReader, Link {
 
   // ---- From core -----------------------------------------------------------------------------
 
-  pass(run: Run, _delivery: Delivery): void {
+  pass(run: Run): void {
     if (this.congested) this.#broker.counters.droppedSlow += run.count
     else this.#receiving.deliver(this.#shared.lines(run), run.count)
   }
@@ -156,9 +155,7 @@ export class LineLink implements WireReader, Link {
   }
 
   close(goodbye: Goodbye, why: string): void {
-    if (this.#leaving) return
-    this.#broker.activity.lost(this, why)
-    this.#endWith(answers.parting(goodbye, this.clientId))
+    this.#dismiss(answers.parting(goodbye, this.clientId), why)
   }
 
   // ---- Lines ---------------------------------------------------------------------------------
@@ -323,7 +320,8 @@ export class LineLink implements WireReader, Link {
     this.#later = null
     if (this.#closed) return
     this.#take(lines)
-    if (this.#endedMeanwhile && this.#later === null) this.#sayGoodbye(answers.GOODBYE)
+    if (this.#endedMeanwhile && this.#later === null)
+      this.#leave(() => this.#farewell.partWhoEnded())
   }
 
   /** Reads on, or not: while an answer is being found, the log has no room, or answers are not read. */
@@ -433,18 +431,21 @@ export class LineLink implements WireReader, Link {
 
   /** Ends once everything before is done: messages stored, answers given. */
   #sayGoodbye(line: string, expiry?: number): void {
-    if (this.#leaving) return
-    this.#leaving = true
-    this.#broker.activity.goodbye(this)
-    this.#receiving.settle()
-    this.#guest.go(expiry)
-    this.#publishing.answer(line, () => this.#wire.end())
+    this.#leave(() => this.#farewell.part(line), expiry)
   }
 
-  #endWith(line: string): void {
+  #leave(part: () => void, expiry?: number): void {
+    if (this.#leaving) return
     this.#leaving = true
-    this.#receiving.say(line)
+    this.#receiving.settle()
+    this.#guest.go(expiry)
+    this.#publishing.whenDone(part)
+  }
+
+  #dismiss(line: string, why: string): void {
+    if (this.#leaving) return
+    this.#leaving = true
     this.#guest.go()
-    this.#wire.end()
+    this.#farewell.dismiss(line, why)
   }
 }

@@ -35,7 +35,8 @@ interface Answer {
   readonly after: number
   /** The topic of that very message, when the answer is about it. */
   readonly topic: string | null
-  readonly line: string
+  /** Null when there is only something to do. */
+  readonly line: string | null
   readonly done: (() => void) | null
 }
 
@@ -121,9 +122,15 @@ export class Publishing implements Publisher {
     return this.#broker.intake.room(this)
   }
 
-  /** Says the line once everything published before it is stored, then calls. */
-  answer(line: string, done: (() => void) | null = null): void {
-    this.#answers.push({ after: this.#given, topic: null, line, done })
+  /** Says the line once everything published before it is stored. */
+  answer(line: string): void {
+    this.#answers.push({ after: this.#given, topic: null, line, done: null })
+    this.#sayDue()
+  }
+
+  /** Calls once everything published so far is stored and every answer so far given. */
+  whenDone(done: () => void): void {
+    this.#answers.push({ after: this.#given, topic: null, line: null, done })
     this.#sayDue()
   }
 
@@ -179,7 +186,7 @@ export class Publishing implements Publisher {
       const answer = this.#answers[due] as Answer
       if (answer.after > this.#stored) break
       this.#sayRefused()
-      this.#events.say(answer.line)
+      if (answer.line !== null) this.#events.say(answer.line)
       answer.done?.()
     }
     if (due > 0) this.#answers.splice(0, due)

@@ -38,17 +38,17 @@ export class Receiving {
 
   /** Sends a line, given without its end. */
   say(line: string): void {
-    this.#write(Buffer.from(`${line}\n`))
+    this.write(Buffer.from(`${line}\n`))
   }
 
   /** Sends messages. */
   deliver({ bytes, payload }: Lines, count: number): void {
     this.#counters.messagesOut += count
     this.#counters.bytesOut += payload
-    this.#write(bytes)
+    this.write(bytes)
   }
 
-  #write(bytes: Buffer): void {
+  write(bytes: Buffer): void {
     this.#written += bytes.length
     this.#wire.push(bytes, 0, bytes.length)
   }
