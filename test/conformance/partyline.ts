@@ -29,15 +29,14 @@ export interface Running {
 export async function startPartyline(): Promise<Running> {
   const folder = await mkdtemp(join(tmpdir(), 'partyline-conformance-'))
   const users = join(folder, 'users')
-  await writeFile(
-    users,
-    withPassword('', user.name, await hashPassword(Buffer.from(user.password))),
-  )
+  const hash = await hashPassword(Buffer.from(user.password))
+  // One user to give a wrong password for; everybody else comes without a name.
+  await writeFile(users, withPassword('anonymous\n', user.name, hash))
   const server = spawn(
     process.execPath,
     [
       ...['--import', 'tsx', 'src/cli/main.ts', 'serve', '0', '--host', '127.0.0.1'],
-      ...['--users', users, '--allow-anonymous', '--deny-subscribe', refusedFilter],
+      ...['--users', users, '--deny-subscribe', refusedFilter],
       ...['--sys-interval', '1', '--log-format', 'json'],
     ],
     { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] },

@@ -70,8 +70,7 @@ async function main(): Promise<void> {
     ? { target: foreign(values.target), stop: async () => {} }
     : await startPartyline()
   const from = performance.now()
-  const verdicts = await conformance(running.target, versions, values.only)
-  await running.stop()
+  const verdicts = await conformance(running.target, versions, values.only).finally(running.stop)
   const shown = values.failures ? verdicts.filter((v) => v.verdict === 'failed') : verdicts
   for (const version of versions) process.stdout.write(`${table(version, shown)}\n`)
   for (const version of versions) process.stdout.write(`${summary(version, verdicts)}\n`)

@@ -38,6 +38,9 @@ export type Heard<K extends Packet['cmd'] = Packet['cmd']> = Extract<Packet, { c
   raw: Frame
 }
 
+/** What a packet must say; a field that is there and undefined must be undefined. */
+export type Fields<P> = { [K in keyof P]?: P[K] | undefined }
+
 export type Properties = NonNullable<IPublishPacket['properties']>
 export type ConnectProperties = NonNullable<IConnectPacket['properties']>
 
@@ -236,7 +239,7 @@ export class RawClient {
   /** The next packet, which must be of this kind and have these fields. */
   async hears<K extends Packet['cmd']>(
     cmd: K,
-    fields: Partial<Extract<Packet, { cmd: K }>> = {},
+    fields: Fields<Extract<Packet, { cmd: K }>> = {},
   ): Promise<Heard<K>> {
     await this.#until(() => this.#heard.length > 0, `a ${cmd}`)
     const packet = this.#heard.shift()!
@@ -246,7 +249,7 @@ export class RawClient {
   }
 
   /** The next PUBLISH, acknowledged as its QoS asks; the packets of a QoS 2 exchange included. */
-  async receives(fields: Partial<IPublishPacket> = {}): Promise<Heard<'publish'>> {
+  async receives(fields: Fields<IPublishPacket> = {}): Promise<Heard<'publish'>> {
     const packet = await this.hears('publish', fields)
     const id = packet.messageId ?? 0
     if (packet.qos === 1) this.ack('puback', id)
