@@ -1,13 +1,22 @@
 // A server on the disk engine as a process of its own, for tests that kill it, trace it or starve it.
 // `node --import tsx disk-server.ts FOLDER [PORT]`; prints `listening PORT`, ends at SIGTERM in order,
-// and with exit code 1 and one line when it cannot start or the disk fails for good.
+// and with exit code 1 and one line when it cannot start or the disk fails for good. With UNSYNCED in the
+// environment nothing waits for the disk: the fault that test/slow/syncproof.test.ts must notice.
 
 import { SILENT } from '../../src/core/activity.ts'
+import { Store } from '../../src/engine/store.ts'
 import { settingsFromCode } from '../../src/server/config.ts'
 import { Server } from '../../src/server/server.ts'
 
 const [, , folder, port = '0'] = process.argv
 if (folder === undefined) throw new Error('disk-server needs a folder')
+
+if (process.env.UNSYNCED) {
+  const { commit } = Store.prototype
+  Store.prototype.commit = async function (this: Store, changes) {
+    void commit.call(this, changes).catch(() => {})
+  }
+}
 
 function fail(why: string): never {
   process.stderr.write(`partyline: ${why}\n`)
