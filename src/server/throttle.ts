@@ -28,16 +28,18 @@ export class Throttle {
   /** Whether this address has failed too often, with this name or at all. */
   blocks(address: string, name: string): boolean {
     const from = networkOf(address)
-    return (
-      this.#level(`${from} ${name}`, PER_NAME) >= PER_NAME ||
-      this.#level(from, PER_ADDRESS) >= PER_ADDRESS
-    )
+    return this.#full(`${from} ${name}`, PER_NAME) || this.#full(from, PER_ADDRESS)
   }
 
   failed(address: string, name: string): void {
     const from = networkOf(address)
     this.#fill(`${from} ${name}`, PER_NAME)
     this.#fill(from, PER_ADDRESS)
+  }
+
+  /** Whether one failure more would not fit: buckets leak all the time, so a full one is never quite full. */
+  #full(key: string, capacity: number): boolean {
+    return this.#level(key, capacity) > capacity - 1
   }
 
   #level(key: string, capacity: number): number {

@@ -57,8 +57,22 @@ export class HandTurnedTime implements Runtime {
     }
   }
 
+  /** While set, no turn ends: what was asked for waits. */
+  #held: (() => void)[] | null = null
+
   atTurnEnd(call: () => void): void {
-    setImmediate(call)
+    if (this.#held !== null) this.#held.push(call)
+    else setImmediate(call)
+  }
+
+  holdTurn(): void {
+    this.#held ??= []
+  }
+
+  endTurn(): void {
+    const held = this.#held ?? []
+    this.#held = null
+    for (const call of held) call()
   }
 
   nextTurn(call: () => void): void {
@@ -370,6 +384,20 @@ export function wireContract(kind: WireKind): void {
       for (let round = 0; round < 4; round++) {
         expect(got.subarray(round * 700_000, (round + 1) * 700_000).equals(bytes)).toBe(true)
       }
+    })
+
+    test('one publisher gets 256 KiB a turn, then others have theirs', async () => {
+      const { far, reader, time } = await open()
+      const piece = Buffer.alloc(16 * 1024, 1)
+      time.holdTurn()
+      for (let index = 0; index < 200; index++) far.send(piece)
+      const arrived = (): number => total(reader.chunks)
+      await until(() => arrived() >= 256 * 1024, 'a share of a turn')
+      for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve))
+      // What came in the network read that reached the mark still counts for this turn.
+      expect(arrived()).toBeLessThanOrEqual(256 * 1024 + 64 * 1024)
+      time.endTurn()
+      await until(() => arrived() === 200 * piece.length, 'the rest')
     })
 
     test('tells of a goodbye once, without a fault', async () => {

@@ -87,7 +87,6 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   #session: Session | null = null
   version: Version = 4
   clientId = ''
-  access: AccessClass = EVERYTHING
   receiveMaximum = 0
   intakeBytes = 0
   /** Whether reason strings may be sent on packets other than CONNACK and DISCONNECT. [MQTT-3.1.2-32] */
@@ -126,6 +125,11 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   /** Only once CONNECT was accepted. */
   get session(): Session {
     return this.#session as Session
+  }
+
+  /** The rules its session is under now: reading the users file again changes them. */
+  get access(): AccessClass {
+    return this.#session?.access ?? EVERYTHING
   }
 
   get congested(): boolean {
@@ -275,7 +279,6 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     }
     this.#session = session
     this.clientId = session.id
-    this.access = session.access
     this.receiveMaximum = packet.receiveMaximumGiven
       ? packet.receiveMaximum
       : this.broker.limits.sendWindow
