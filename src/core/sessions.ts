@@ -110,6 +110,8 @@ export class Sessions {
         throw new SessionLimitError(`the server holds ${this.#byId.size} sessions, its limit`)
       }
       session = new Session(clientId, this.#broker)
+      // Nothing before its first subscription is owed: it has no past to catch up with.
+      session.scan = this.#broker.log.last
       this.#byId.set(clientId, session)
     }
     session.epoch = epoch

@@ -270,6 +270,19 @@ describe('a slow reader', () => {
     expect(await bob.takes()).toEqual(all.map((text) => `[SPORTS] ${text}`))
   })
 
+  it('is not who comes late: nothing is owed from before', async () => {
+    const table = await Table.open({ limits: { tailBytes: 2_000 } })
+    const ann = await table.called('PUBLISHER SPORTS')
+    for (let i = 0; i < 20; i++) {
+      ann.says('x'.repeat(1000))
+      await table.settle()
+    }
+    for (const line of ['SUBSCRIBER SPORTS', 'SUBSCRIBER SPORTS AS bob', 'PUBLISHER NEWS']) {
+      await (await table.called(line)).hearsNothing()
+    }
+    expect(table.broker.counters.droppedOverrun).toBe(0)
+  })
+
   it('of answers is not read any more until it reads them', async () => {
     const table = await Table.open({ limits: { queueBytes: 10_000 } })
     const c = await table.called('hello')

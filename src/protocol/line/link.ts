@@ -139,8 +139,7 @@ export class LineLink implements WireReader, Link {
 
   send({ message, qos, packetId }: Sending): boolean {
     this.#receiving.deliver(this.#shared.line(message), 1)
-    const { session } = this.#guest
-    if (qos > 0 && session !== null) this.#receiving.owes(session, packetId)
+    if (qos > 0) this.#receiving.owes(this.#guest.session, packetId)
     return true
   }
 

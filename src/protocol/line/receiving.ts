@@ -54,7 +54,8 @@ export class Receiving {
   }
 
   /** What was written last is a message that the session waits to hear about. */
-  owes(session: Session, packetId: number): void {
+  owes(session: Session | null, packetId: number): void {
+    if (session === null) return
     this.#owed ??= []
     if (!this.#looking) {
       this.#looking = true
