@@ -20,6 +20,8 @@ export interface AccessClass {
   mayPublish(topic: string): boolean
   /** The filter without a `$share/name/` prefix. */
   maySubscribe(filter: string): boolean
+  /** Filters closed to everybody, whoever asks: being somebody else would not help. Absent when there are none. */
+  closed?(filter: string): boolean
 }
 
 export interface Identity {

@@ -59,7 +59,7 @@ export interface MessageFields {
 export class MessageError extends Error {}
 
 /** Why a subscription was refused. */
-export type SubscribeFault = 'invalid' | 'forbidden' | 'quota' | 'shared-no-local'
+export type SubscribeFault = 'invalid' | 'closed' | 'forbidden' | 'quota' | 'shared-no-local'
 
 export type SubscribeResult =
   | { readonly granted: QoS; readonly created: boolean; readonly subscription: Subscription }
@@ -216,6 +216,10 @@ export class Broker {
     }
     if (shared !== null && options.noLocal) {
       return { fault: 'shared-no-local', why: 'No Local does not go with a shared subscription' } // [MQTT-3.8.3-4]
+    }
+    if (session.access.closed?.(plain) === true) {
+      this.counters.subscribesDenied++
+      return { fault: 'closed', why: 'nobody may subscribe to this filter here' }
     }
     if (!session.access.maySubscribe(plain)) {
       this.counters.subscribesDenied++

@@ -39,10 +39,11 @@ export function denySubscribe(access: Access, filters: readonly string[]): Acces
   const narrowed = (inner: AccessClass): AccessClass => {
     const there = classes.get(inner)
     if (there !== undefined) return there
+    const closed = (filter: string): boolean => filters.some((denied) => covers(denied, filter))
     const made: AccessClass = {
       mayPublish: (topic) => inner.mayPublish(topic),
-      maySubscribe: (filter) =>
-        !filters.some((denied) => covers(denied, filter)) && inner.maySubscribe(filter),
+      maySubscribe: (filter) => !closed(filter) && inner.maySubscribe(filter),
+      closed,
     }
     classes.set(inner, made)
     return made

@@ -35,11 +35,11 @@ class CountingVerifier extends Verifier {
   }
 }
 
-function open(text = FILE) {
+function open(text = FILE, allowAnonymous = false) {
   writeFileSync(path, text)
   const time = new HandTurnedTime()
   const verifier = new CountingVerifier()
-  return { users: new Users(path, time, verifier), time, verifier }
+  return { users: new Users(path, time, { verifier, allowAnonymous }), time, verifier }
 }
 
 const shows = (
@@ -97,6 +97,18 @@ describe('at the door', () => {
     expect(nobody.access.maySubscribe('public/news')).toBe(true)
     expect(nobody.access.mayPublish('public/news')).toBe(false)
     expect(await users.connect(shows(null, 'x'))).toMatchObject({ refused: 'credentials' })
+  })
+
+  test('--allow-anonymous lets them in, under the rules of the file where it has some', async () => {
+    const free = await open(FILE, true).users.connect(shows(null, null))
+    if ('refused' in free) throw new Error('refused')
+    expect(free.access.mayPublish('anything')).toBe(true)
+    const { users } = open(`${FILE}anonymous\nsubscribe public/#\n`, true)
+    const ruled = await users.connect(shows(null, null))
+    if ('refused' in ruled) throw new Error('refused')
+    expect(ruled.access.mayPublish('anything')).toBe(false)
+    writeFileSync(path, FILE)
+    expect(users.reload().revoked.size).toBe(0)
   })
 
   test('who has proved a password need not wait for the slow hash again', async () => {
@@ -259,6 +271,11 @@ describe('a filter refused for everybody', () => {
     ])
     expect(['test/+', '#', 'test/nosubscribe/x', 'news'].map(may)).toEqual([true, true, true, true])
     expect(answer.access.mayPublish('secret/a')).toBe(true)
+    // Closed to everybody is not the same as not authorized: another user would not help.
+    expect(['secret/a', 'news'].map((filter) => answer.access.closed?.(filter))).toEqual([
+      true,
+      false,
+    ])
   })
 
   test('keeps one class one class', async () => {

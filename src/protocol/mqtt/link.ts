@@ -14,7 +14,7 @@ import type { QoS } from '../../core/types.ts'
 import type { Wire, WireReader } from '../../net/wire.ts'
 import { type Admitted, admit, refusal } from './admit.ts'
 import { decode } from './decode.ts'
-import { peekVersion } from './decode-connect.ts'
+import { namesMqtt, peekVersion } from './decode-connect.ts'
 import type { MqttDoor } from './door.ts'
 import { Egress } from './egress.ts'
 import {
@@ -62,6 +62,8 @@ const GOODBYES: Readonly<Record<Goodbye, Reason>> = {
 
 const SUBSCRIBE_FAULTS: Readonly<Record<SubscribeFault, Reason>> = {
   invalid: Reason.topicFilterInvalid,
+  // Not authorized would say that another user could.
+  closed: Reason.unspecified,
   forbidden: Reason.notAuthorized,
   quota: Reason.quotaExceeded,
   'shared-no-local': Reason.protocolError,
@@ -99,6 +101,8 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   #parting: Parting = { will: 'publish' }
   #farewell = false
   #unstoredQos2: Set<number> | null = null
+  /** Whether the first packet was a CONNECT that names MQTT. */
+  #answerable = false
 
   constructor(door: MqttDoor, wire: Wire) {
     this.#door = door
@@ -188,6 +192,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
       throw new PacketError(Reason.protocolError, 'the first packet must be CONNECT')
     }
     this.version = peekVersion(bytes, body, end) ?? 4
+    this.#answerable = namesMqtt(bytes, body, end)
     const packet = decode(first, bytes, body, end, this.version)
     if (packet.type === 'connect') this.#connect(packet)
   }
@@ -266,7 +271,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     this.stopReading('connect')
     admit(packet, this, this.broker).then(
       (admitted) => this.#admitted(admitted),
-      (error: unknown) => this.#notAdmitted(error),
+      (error: unknown) => this.#notAdmitted(error, packet.maximumPacketSize),
     )
   }
 
@@ -296,11 +301,12 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     this.#readOn('connect')
   }
 
-  #notAdmitted(error: unknown): void {
+  #notAdmitted(error: unknown, maximumPacketSize: number): void {
     if (this.#state !== 'connecting') return
     const { reason, why } = refusal(error)
     this.broker.activity.refused(this, `the connection: ${why}`)
-    this.#push(connack({ sessionPresent: false, reason, reasonString: why }, this.version))
+    const answer = { sessionPresent: false, reason, reasonString: why }
+    this.#push(connack(answer, this.version, maximumPacketSize))
     this.#leave() // [MQTT-3.2.2-7]
   }
 
@@ -377,6 +383,9 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
 
   #unsubscribe(packet: Unsubscribe): void {
     const { broker, session } = this
+    if (packet.filters.includes('')) {
+      throw new PacketError(Reason.protocolError, 'a filter needs at least one character') // [MQTT-4.7.3-1]
+    }
     const codes = packet.filters.map((filter) =>
       broker.unsubscribe(session, filter) ? Reason.success : Reason.noSubscriptionExisted,
     )
@@ -546,6 +555,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   /** Only an unsupported version has an answer in every version; MQTT 5 may hear the rest. */
   #answerBadConnect(error: PacketError): void {
     const { reason, message } = error
+    if (!this.#answerable) return // [MQTT-3.1.2-1]
     if (reason === Reason.unsupportedProtocolVersion || this.version === 5) {
       this.#push(connack({ sessionPresent: false, reason, reasonString: message }, this.version))
     }
