@@ -63,7 +63,8 @@ export class Server {
   constructor(parts: ServerParts) {
     const { settings, notes, activity } = parts
     this.#parts = parts
-    this.#users = settings.users === '' ? null : new Users(settings.users, this.#runtime)
+    const { users, allowAnonymous } = settings
+    this.#users = users === '' ? null : new Users(users, this.#runtime, { allowAnonymous })
     this.broker = new Broker({
       engine: this.#engine(),
       runtime: this.#runtime,

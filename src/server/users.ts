@@ -10,6 +10,12 @@ import { Rules, sharing } from './rules.ts'
 import { Throttle } from './throttle.ts'
 import { parseUsers, type UserEntry, type UsersFile, UsersFileError } from './users-file.ts'
 
+export interface UsersOptions {
+  /** Whether who gives no name may come, and do all, where the file does not say what they may. */
+  readonly allowAnonymous?: boolean
+  readonly verifier?: Verifier
+}
+
 /** What a reload changed. */
 export interface UsersChange {
   /** Users in the file now, anonymous not counted. */
@@ -44,6 +50,7 @@ const TOO_MANY: Refusal = {
 
 export class Users implements Access {
   readonly #path: string
+  readonly #allowAnonymous: boolean
   readonly #verifier: Verifier
   readonly #throttle: Throttle
   readonly #nobody = nobodysHash()
@@ -56,11 +63,12 @@ export class Users implements Access {
   #roll: Roll
 
   /** @throws UsersFileError naming the line, when the file cannot be read or used. */
-  constructor(path: string, runtime: Runtime, verifier: Verifier = new Verifier()) {
+  constructor(path: string, runtime: Runtime, options: UsersOptions = {}) {
     this.#path = path
-    this.#verifier = verifier
+    this.#verifier = options.verifier ?? new Verifier()
+    this.#allowAnonymous = options.allowAnonymous ?? false
     this.#throttle = new Throttle(() => runtime.now())
-    this.#roll = readRoll(path)
+    this.#roll = readRoll(path, this.#allowAnonymous)
   }
 
   /** Users in the file, anonymous not counted. */
@@ -89,7 +97,7 @@ export class Users implements Access {
   /** Reads the file again. @throws UsersFileError as the constructor does; then nothing has changed. */
   reload(): UsersChange {
     const before = this.#roll.file
-    this.#roll = readRoll(this.#path)
+    this.#roll = readRoll(this.#path, this.#allowAnonymous)
     const { users, anonymous } = this.#roll.file
     const revoked = new Set<string>()
     for (const [name, { hashText }] of before.users) {
@@ -145,7 +153,7 @@ export class Users implements Access {
   }
 }
 
-function readRoll(path: string): Roll {
+function readRoll(path: string, allowAnonymous: boolean): Roll {
   let text: string
   try {
     text = readFileSync(path, 'utf8')
@@ -156,7 +164,8 @@ function readRoll(path: string): Roll {
       cause: error,
     })
   }
-  const file = parseUsers(text, path)
+  const said = parseUsers(text, path)
+  const file = { users: said.users, anonymous: said.anonymous ?? (allowAnonymous ? [] : null) }
   const share = sharing()
   const rules = new Map<string, Rules>()
   for (const { name, rules: own } of file.users.values()) {

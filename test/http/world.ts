@@ -2,6 +2,7 @@
 import type { Server } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { type Access, OPEN_ACCESS } from '../../src/core/access.ts'
+import { SILENT } from '../../src/core/activity.ts'
 import { Broker } from '../../src/core/broker.ts'
 import type { Limits } from '../../src/core/limits.ts'
 import { MemoryEngine } from '../../src/engine/memory.ts'
@@ -28,7 +29,7 @@ export async function openWorld({ access, limits, origins }: WorldOptions = {}) 
     access: access ?? OPEN_ACCESS,
     ...(limits === undefined ? {} : { limits }),
     activity: {
-      ...SILENT_ACTIVITY,
+      ...SILENT,
       published: (who, run) => {
         for (const { topic, payload } of run.messages()) {
           shown.push(`${who.door} ${topic.name}: ${payload}`)
@@ -81,14 +82,3 @@ export async function openWorld({ access, limits, origins }: WorldOptions = {}) 
 }
 
 export type World = Awaited<ReturnType<typeof openWorld>>
-
-const SILENT_ACTIVITY = {
-  connected: () => {},
-  role: () => {},
-  subscribed: () => {},
-  unsubscribed: () => {},
-  said: () => {},
-  goodbye: () => {},
-  lost: () => {},
-  refused: () => {},
-}
