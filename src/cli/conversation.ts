@@ -10,6 +10,8 @@ import { nameOf, reasonOf, type Server } from './servers.ts'
 const LINE_MAX = 64 * 1024 * 1024
 /** Milliseconds a server that was asked to close may say nothing. */
 const GOODBYE_MS = 10_000
+/** The same for somebody who pressed Ctrl-C. */
+const HURRY_MS = 500
 const RETRY_FIRST_MS = 500
 const RETRY_MAX_MS = 10_000
 const HINT = '; type PUBLISHER, SUBSCRIBER, HELP or just text; "terminate" ends'
@@ -48,6 +50,7 @@ export class Conversation {
   #socket: Duplex | null = null
   /** Whether we said goodbye and the server's closing is what we wait for. */
   #leaving = false
+  #hurried = false
   #sawError = false
   #inputEnded = false
   /** Calls off what we wait for: the next attempt to connect, or the server's goodbye. */
@@ -83,11 +86,18 @@ export class Conversation {
     })
   }
 
-  /** Leaves at once, as Ctrl-C does: what was typed is sent, the answer is not waited for. */
+  /** Leaves as Ctrl-C does: says goodbye in any role, and waits for the answer only a moment. */
   leave(): void {
+    const socket = this.#socket
+    if (socket === null) {
+      this.#finish(Ending.goodbye)
+      return
+    }
+    if (!this.#leaving) socket.end('terminate\n')
     this.#leaving = true
-    this.#socket?.end()
-    this.#finish(Ending.goodbye)
+    this.#hurried = true
+    this.#around.input.pause()
+    this.#wait(HURRY_MS, () => this.#finish(Ending.goodbye))
   }
 
   async #connect(): Promise<void> {
@@ -138,7 +148,7 @@ export class Conversation {
     const heard = new LineSplitter(LINE_MAX)
     let fault: Error | null = null
     socket.on('data', (chunk: Buffer) => {
-      if (this.#leaving) this.#awaitGoodbye()
+      if (this.#leaving && !this.#hurried) this.#awaitGoodbye()
       this.#show(heard.split(chunk), socket)
     })
     socket.on('end', () => {

@@ -73,7 +73,11 @@ async function serve(settings: Settings): Promise<void> {
   }
   process.on('uncaughtException', (error) => dieOf(error, log))
   await server.start()
-  process.on('SIGHUP', () => reload(server, log))
+  // With nothing to read again, SIGHUP says what it always did: the terminal is gone.
+  const reloads = settings.users !== '' || settings.tlsCert !== ''
+  process.on('SIGHUP', () =>
+    reloads ? reload(server, log) : end(0, 'SIGHUP: the terminal is gone'),
+  )
   for (const name of unknownVariables(process.env)) {
     logger.warn(`the variable ${name} means nothing; docs/configuration.md lists those that do`)
   }

@@ -185,11 +185,24 @@ describe('the terminal client', () => {
     ])
   })
 
-  it('leaves at once on Ctrl-C, connected or waiting', async () => {
-    const connected = start()
+  it('says goodbye on Ctrl-C, and waits for the answer only a moment', async () => {
+    const c = start({ opening: ['PUBLISHER'] })
     await settle()
-    connected.conversation.leave()
-    expect(await connected.over).toBe(0)
+    c.types('half a li')
+    c.conversation.leave()
+    await settle()
+    expect(c.server()).toMatchObject({ heard: 'PUBLISHER\nterminate\n', ended: true })
+    expect(c.timers.map((t) => t.ms)).toEqual([500])
+    c.server().socket.end('OK goodbye\n')
+    expect(await c.over).toBe(0)
+    const stuck = start()
+    await settle()
+    stuck.conversation.leave()
+    stuck.timers.shift()!.call()
+    expect(await stuck.over).toBe(0)
+  })
+
+  it('leaves at once on Ctrl-C while there is no server', async () => {
     const waiting = start({ reconnect: true, there: () => false })
     await settle()
     waiting.conversation.leave()
