@@ -55,6 +55,12 @@ export function peekVersion(bytes: Buffer, start: number, end: number): Version 
   }
 }
 
+/** Whether the CONNECT body names MQTT at all: whoever speaks another protocol is not answered in ours. */
+export function namesMqtt(bytes: Buffer, start: number, end: number): boolean {
+  const body = bytes.toString('latin1', start, Math.min(end, start + 8))
+  return body.startsWith('\0\x04MQTT') || body.startsWith('\0\x06MQIsdp')
+}
+
 /**
  * Decodes the body `[start, end)` of a CONNECT. Will payload and properties are copies, since they
  * live as long as the session; password and authentication data are slices of `bytes`. For 3.1
