@@ -34,10 +34,11 @@ class Refused extends Error {
 }
 
 export function topicRoutes(options: ApiOptions): Route[] {
-  const route = (method: string, handle: typeof publish): Route => ({
+  const route = (method: string, handle: (typeof HANDLERS)[string]): Route => ({
     method,
     path: `${PREFIX}*`,
     answer: async (exchange) => {
+      welcomePage(options, exchange)
       try {
         await handle(options, exchange)
       } catch (error) {
@@ -46,7 +47,27 @@ export function topicRoutes(options: ApiOptions): Route[] {
       }
     },
   })
-  return [route('GET', read), route('POST', publish)]
+  return Object.entries(HANDLERS).map(([method, handle]) => route(method, handle))
+}
+
+/** Lets a page from an allowed origin see the answer; all others are told nothing by their browser. */
+function welcomePage({ origins }: ApiOptions, { request, response }: Exchange): void {
+  const { origin } = request.headers
+  response.setHeader('Vary', 'Origin')
+  if (origin === undefined || originFault(request.headers, origins) !== null) return
+  response.setHeader('Access-Control-Allow-Origin', origin)
+  response.setHeader('Cross-Origin-Resource-Policy', 'cross-origin')
+}
+
+/** What a browser asks before a page may send credentials or a type of its own. */
+function preflight({ origins }: ApiOptions, { request, response }: Exchange): void {
+  const foreign = originFault(request.headers, origins)
+  if (foreign !== null) throw new Refused(403, foreign)
+  response.setHeader('Access-Control-Allow-Methods', 'GET, POST')
+  response.setHeader('Access-Control-Allow-Headers', 'Authorization, Content-Type')
+  response.setHeader('Access-Control-Max-Age', '600')
+  response.statusCode = 204
+  response.end()
 }
 
 function refuse(response: ServerResponse, { status, message }: Refused): void {
@@ -108,6 +129,10 @@ async function read(options: ApiOptions, exchange: Exchange): Promise<void> {
   const type = isUtf8(message.payload) ? 'text/plain; charset=utf-8' : 'application/octet-stream'
   answer(response, 200, type, message.payload)
 }
+
+const HANDLERS: Readonly<
+  Record<string, (options: ApiOptions, exchange: Exchange) => void | Promise<void>>
+> = { GET: read, POST: publish, OPTIONS: preflight }
 
 function topicOf({ path }: Exchange): string {
   const name = path.slice(PREFIX.length)

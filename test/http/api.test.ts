@@ -178,6 +178,33 @@ describe('with users', () => {
   })
 })
 
+describe('a page from an allowed origin', () => {
+  const page = { Origin: 'https://dash.example' }
+  const ask = (headers: Record<string, string>) =>
+    fetch(`${world.url}/topics/a`, { method: 'OPTIONS', headers })
+
+  test('may ask beforehand, publish, and see the answer', async () => {
+    await open({ origins: { origins: ['https://dash.example'], hosts: [] } })
+    const before = await ask({ ...page, 'Access-Control-Request-Method': 'POST' })
+    expect(before.status).toBe(204)
+    expect(before.headers.get('access-control-allow-origin')).toBe('https://dash.example')
+    expect(before.headers.get('access-control-allow-headers')).toContain('Authorization')
+    const response = await post('/topics/a?retain=true', 'x', page)
+    expect(response.status).toBe(200)
+    expect(response.headers.get('access-control-allow-origin')).toBe('https://dash.example')
+    expect(response.headers.get('vary')).toBe('Origin')
+  })
+
+  test('of all others none sees an answer', async () => {
+    await open()
+    await post('/topics/a?retain=true', 'x')
+    expect((await ask(page)).status).toBe(403)
+    const read = await fetch(`${world.url}/topics/a`, { headers: page })
+    expect(read.headers.get('access-control-allow-origin')).toBeNull()
+    expect(read.headers.get('cross-origin-resource-policy')).toBe('same-origin')
+  })
+})
+
 test('a name that is not ours may not read either', async () => {
   await open()
   await post('/topics/a?retain=true', 'secret')

@@ -86,7 +86,7 @@ describe('everything else', () => {
     ['GET', '/nothing', 404, /nothing at \/nothing/],
     ['GET', '/topics', 404, /nothing at/],
     ['DELETE', '/', 405, /takes GET only/],
-    ['PUT', '/topics/a', 405, /takes GET, POST only/],
+    ['PUT', '/topics/a', 405, /takes GET, POST, OPTIONS only/],
     ['GET', '/%ff', 400, /no encoding/],
   ])('%s %s is %i in JSON', async (method, path, status, why) => {
     world = await openWorld()
