@@ -141,6 +141,37 @@ describe('publishers and subscribers', () => {
   })
 })
 
+describe('a flood', () => {
+  it('of short lines to many topics leaves others their turn', async () => {
+    const topics = Array.from({ length: 64 }, (_, i) => `t${i}`)
+    const flood = await table.called(`PUBLISHER ${topics.join(' ')}`)
+    const bob = await table.called('SUBSCRIBER t63')
+    const cem = await table.called('hello')
+    flood.sends('\n'.repeat(1000))
+    // Longer than a turn takes: before it is over somebody else is answered.
+    let answered = false
+    cem.wire.attach({
+      read: () => {
+        answered = table.broker.counters.messagesIn < 64_000
+      },
+      ended: () => {},
+      closed: () => {},
+      drained: () => {},
+    })
+    cem.says('HELP')
+    expect(await bob.takes()).toHaveLength(1000)
+    expect(table.broker.counters.messagesIn).toBe(64_000)
+    expect(answered).toBe(true)
+  })
+
+  it('of questions is answered, in order, as fast as the answers are read', async () => {
+    const c = table.caller()
+    c.sends('HELP\nWHO\n'.repeat(5_000))
+    const heard = await c.takes()
+    expect(heard.filter((line) => line === 'OK 1 line connection')).toHaveLength(5_000)
+  })
+})
+
 describe('without a role', () => {
   it('shows what is typed on the terminal of the server, and answers once', async () => {
     const c = table.caller('hello there', '', 'help me', 'who won?')

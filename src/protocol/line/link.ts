@@ -6,19 +6,23 @@ import type { Goodbye, Link, Sending } from '../../core/link.ts'
 import type { Run } from '../../core/run.ts'
 import type { Session } from '../../core/session.ts'
 import type { Topic } from '../../core/topics.ts'
+import { RECORD_MESSAGES_MAX } from '../../core/types.ts'
 import type { Wire, WireReader } from '../../net/wire.ts'
 import * as answers from './answers.ts'
-import { type Command, LineSplitter, OVERLONG, parseCommand, parsePublisherLine } from './codec.ts'
+import { type Command, OVERLONG, parseCommand, parsePublisherLine } from './codec.ts'
 import { shown, shownBytes } from './display.ts'
 import type { LineDoor } from './door.ts'
 import { Farewell } from './farewell.ts'
 import { Guest } from './guest.ts'
 import { IdleWatch } from './idle.ts'
+import { Hold, Inbox } from './inbox.ts'
 import { Publishing } from './publishing.ts'
 import { Receiving } from './receiving.ts'
 import { filterError, subscribeAll } from './subscribing.ts'
 
 const DEFAULT_TOPIC = 'general'
+/** Messages after which others have their turn: short lines to many topics are many from few bytes. */
+const MESSAGES_PER_TURN = 8 * RECORD_MESSAGES_MAX
 
 type Role = 'none' | 'publisher' | 'subscriber'
 
@@ -27,7 +31,7 @@ export class LineLink implements WireReader, Link {
   readonly #wire: Wire
   readonly #shared: LineDoor
   readonly #broker: Broker
-  readonly #splitter: LineSplitter
+  readonly #inbox: Inbox
   readonly #guest: Guest
   readonly #publishing: Publishing
   readonly #receiving: Receiving
@@ -35,13 +39,8 @@ export class LineLink implements WireReader, Link {
   #role: Role = 'none'
   #topics: readonly Topic[] = []
   #answeredText = false
-  /** Lines that wait while an answer is being found; null when none is. */
-  #later: Buffer[] | null = null
-  #endedMeanwhile = false
-  #noRoom = false
-  /** Answers are not read. */
-  #slow = false
-  #paused = false
+  /** Messages since it last let others have their turn. */
+  #sinceTurn = 0
   /** Said goodbye, or was told to go: nothing that comes now counts. */
   #leaving = false
   #closed = false
@@ -54,7 +53,10 @@ export class LineLink implements WireReader, Link {
     this.#shared = shared
     this.#broker = broker
     this.door = `${wire.transport}/line`
-    this.#splitter = new LineSplitter(broker.limits.lineBytes)
+    this.#inbox = new Inbox(wire, broker.limits.lineBytes, {
+      lines: (lines, at) => this.#take(lines, at),
+      ended: () => this.#leave(() => this.#farewell.partWhoEnded()),
+    })
     this.#receiving = new Receiving(wire, broker)
     this.#farewell = new Farewell(this, wire, broker, this.#receiving)
     this.#guest = new Guest(broker, this, wire.address, {
@@ -63,10 +65,7 @@ export class LineLink implements WireReader, Link {
     })
     this.#publishing = new Publishing(broker, this, {
       say: (line) => this.#receiving.say(line),
-      roomAgain: () => {
-        this.#noRoom = false
-        this.#read()
-      },
+      roomAgain: () => this.#inbox.release(Hold.room),
     })
     const { idleTimeout } = broker.limits
     this.#idle = new IdleWatch(broker.runtime, idleTimeout * 1000, () => {
@@ -103,19 +102,17 @@ export class LineLink implements WireReader, Link {
 
   read(chunk: Buffer): void {
     this.#idle?.heard()
-    this.#take(this.#splitter.split(chunk))
+    this.#inbox.read(chunk)
   }
 
   ended(): void {
-    const rest = this.#splitter.rest()
-    if (rest !== null) this.#take([rest])
-    if (this.#later === null) this.#leave(() => this.#farewell.partWhoEnded())
-    else this.#endedMeanwhile = true
+    this.#inbox.end()
   }
 
   closed(fault?: Error): void {
     this.#closed = true
     this.#leaving = true
+    this.#inbox.stop()
     this.#farewell.closed(fault)
     this.#idle?.stop()
     this.#shared.links.delete(this)
@@ -125,8 +122,7 @@ export class LineLink implements WireReader, Link {
   }
 
   drained(): void {
-    this.#slow = false
-    this.#read()
+    this.#inbox.release(Hold.reader)
     this.#guest.session?.settle()
   }
 
@@ -159,38 +155,33 @@ export class LineLink implements WireReader, Link {
 
   // ---- Lines ---------------------------------------------------------------------------------
 
-  #take(lines: readonly Buffer[]): void {
-    let at = 0
-    while (at < lines.length && !this.#leaving) {
-      if (this.#later !== null) {
-        this.#later.push(...lines.slice(at))
-        break
-      }
-      if (this.#role === 'publisher') at = this.#takeMessages(lines, at)
-      else this.#takeCommand(lines[at++] as Buffer)
-    }
-    if (this.congested) this.#slow = true
-    this.#read()
+  #take(lines: readonly Buffer[], at: number): number {
+    if (this.#role === 'publisher') return this.#takeMessages(lines, at)
+    this.#takeCommand(lines[at] as Buffer)
+    if (this.congested) this.#inbox.hold(Hold.reader)
+    return at + 1
   }
 
   /** Everything up to the next line that is no message goes to the broker in one call. */
   #takeMessages(lines: readonly Buffer[], from: number): number {
+    const most = Math.ceil(RECORD_MESSAGES_MAX / this.#topics.length)
     const payloads: Buffer[] = []
-    for (let at = from; at < lines.length; at++) {
+    for (let at = from; at < lines.length && payloads.length < most; at++) {
       const line = lines[at] as Buffer
       const parsed = line === OVERLONG ? null : parsePublisherLine(line)
       if (parsed?.is === 'message') {
         payloads.push(parsed.payload)
         continue
       }
-      this.#publish(this.#topics, payloads)
+      if (payloads.length > 0) break
       if (parsed === null) this.#answer(this.#shared.overlong())
       else if (parsed.is === 'terminate') this.#sayGoodbye(answers.GOODBYE)
       else this.#takeSlashCommand(parsed.line)
+      if (this.congested) this.#inbox.hold(Hold.reader)
       return at + 1
     }
     this.#publish(this.#topics, payloads)
-    return lines.length
+    return from + payloads.length
   }
 
   #takeSlashCommand(line: Buffer): void {
@@ -302,8 +293,7 @@ export class LineLink implements WireReader, Link {
 
   /** Lines that follow wait, so that answers keep the order of the lines. */
   #wait(work: Promise<void>): void {
-    this.#later ??= []
-    this.#read()
+    this.#inbox.hold(Hold.answer)
     work
       .catch((error: unknown) => {
         // The engine, or a bound of core: this line was not done, and the next one may be.
@@ -311,25 +301,7 @@ export class LineLink implements WireReader, Link {
         this.#broker.report('line not handled', `${this.peer}: ${why}`)
         this.#answer(`ERR that did not work, ${shown(why)}; try again later`)
       })
-      .then(() => this.#goOn())
-  }
-
-  #goOn(): void {
-    const lines = this.#later ?? []
-    this.#later = null
-    if (this.#closed) return
-    this.#take(lines)
-    if (this.#endedMeanwhile && this.#later === null)
-      this.#leave(() => this.#farewell.partWhoEnded())
-  }
-
-  /** Reads on, or not: while an answer is being found, the log has no room, or answers are not read. */
-  #read(): void {
-    const pause = this.#later !== null || this.#noRoom || this.#slow
-    if (pause === this.#paused || this.#closed) return
-    this.#paused = pause
-    if (pause) this.#wire.pause()
-    else this.#wire.resume()
+      .then(() => this.#inbox.release(Hold.answer))
   }
 
   // ---- Roles ---------------------------------------------------------------------------------
@@ -351,11 +323,17 @@ export class LineLink implements WireReader, Link {
   }
 
   #publish(topics: readonly Topic[], payloads: readonly Buffer[]): void {
-    if (payloads.length === 0) return
+    const { counters, runtime } = this.#broker
     this.#publishing.publish(topics, payloads, this.#guest.session?.id ?? '')
-    if (this.#noRoom || this.#publishing.room()) return
-    this.#broker.counters.linksPaused++
-    this.#noRoom = true
+    this.#sinceTurn += topics.length * payloads.length
+    if (!this.#publishing.room()) {
+      counters.linksPaused++
+      this.#inbox.hold(Hold.room)
+    }
+    if (this.#sinceTurn < MESSAGES_PER_TURN) return
+    this.#sinceTurn = 0
+    this.#inbox.hold(Hold.turn)
+    runtime.nextTurn(() => this.#inbox.release(Hold.turn))
   }
 
   async #beSubscriber(filters: readonly string[], name: string): Promise<void> {
@@ -436,6 +414,7 @@ export class LineLink implements WireReader, Link {
   #leave(part: () => void, expiry?: number): void {
     if (this.#leaving) return
     this.#leaving = true
+    this.#inbox.stop()
     this.#receiving.settle()
     this.#guest.go(expiry)
     this.#publishing.whenDone(part)
@@ -444,6 +423,7 @@ export class LineLink implements WireReader, Link {
   #dismiss(line: string, why: string): void {
     if (this.#leaving) return
     this.#leaving = true
+    this.#inbox.stop()
     this.#guest.go()
     this.#farewell.dismiss(line, why)
   }

@@ -160,10 +160,11 @@ export class Publishing implements Publisher {
   }
 
   #refuse(token: number, fault: EngineFault): void {
-    const index = this.#answers.findIndex((a) => a.after === token && a.topic !== null)
+    // Whatever waits for an earlier message was said when that was stored: ours is among the first.
+    const index = this.#answers.findIndex((a) => a.after > token || a.topic !== null)
     const answer = this.#answers[index]
-    if (answer !== undefined) {
-      const name = shownName(answer.topic ?? '')
+    if (answer?.after === token && answer.topic !== null) {
+      const name = shownName(answer.topic)
       const line = `ERR the message to ${name} was not stored: ${WHY[fault]}`
       this.#answers[index] = { ...answer, line }
       return
