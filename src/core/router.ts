@@ -47,6 +47,7 @@ export class Router {
   /** Counts lookups, to tell sessions met in this one from those met before. */
   #lookup = 0
   readonly #wide: WideFanOut[] = []
+  #wideRuns = 0
 
   constructor(topics: Topics, counters: Counters, runtime: Runtime) {
     this.#topics = topics
@@ -69,7 +70,7 @@ export class Router {
 
   /** Runs that wait for their next turn; publishers to wide audiences pause while there are many. */
   get wideBacklog(): number {
-    return this.#wide.length
+    return this.#wideRuns
   }
 
   add(filter: string, subscription: Subscription): void {
@@ -207,10 +208,19 @@ export class Router {
     }
   }
 
-  /** First in, first out, so that a later run never overtakes an earlier one. */
+  /**
+   * First in, first out, so that a later run never overtakes an earlier one. Runs that come while others are
+   * on their way wait together: each link then gets all of them at once and writes once.
+   */
   #passWide(run: Run, audience: Audience): void {
     run.keep()
-    this.#wide.push({ run, members: audience.members, next: 0 })
+    this.#wideRuns++
+    const last = this.#wide[this.#wide.length - 1]
+    if (last !== undefined && last.next === 0 && last.members === audience.members) {
+      last.runs.push(run)
+      return
+    }
+    this.#wide.push({ runs: [run], members: audience.members, next: 0 })
     if (this.#wide.length === 1) this.#serveWide()
   }
 
@@ -223,11 +233,13 @@ export class Router {
       for (let i = fanOut.next; i < end; i++) {
         const delivery = fanOut.members[i] as Delivery
         const { link } = delivery.session
-        if (link !== null) link.pass(fanOut.run, delivery)
+        if (link !== null) for (const run of fanOut.runs) link.pass(run, delivery)
       }
       served += end - fanOut.next
       fanOut.next = end
-      if (end === fanOut.members.length) this.#wide.shift()
+      if (end < fanOut.members.length) break
+      this.#wide.shift()
+      this.#wideRuns -= fanOut.runs.length
     }
     if (this.#wide.length > 0) this.#runtime.nextTurn(() => this.#serveWide())
   }
@@ -253,9 +265,9 @@ export class Router {
   }
 }
 
-/** A run on its way to more links than one turn serves. */
+/** Runs on their way to more links than one turn serves. */
 interface WideFanOut {
-  readonly run: Run
+  readonly runs: Run[]
   readonly members: readonly Delivery[]
   next: number
 }

@@ -18,7 +18,7 @@ const REMEMBERED_BYTES = 256
 /** What is stored from a read pins all of it, unless it is less than this share and copied. */
 const WORTH_PINNING = 4
 /** Runs to wide audiences that may wait before their publishers do. */
-const WIDE_BACKLOG = 8
+const WIDE_BACKLOG = 64
 
 /** Filled by the last call of `readPublishProperties`; read before the next packet. */
 const properties = new PublishProperties()

@@ -44,6 +44,8 @@ import { varintSize } from './varint.ts'
 
 /** Bytes that may wait while CONNECT is being settled. */
 const EARLY_BYTES_MAX = 64 * 1024
+/** Runs to wide audiences that may still wait when a link is read again. */
+const WIDE_BACKLOG_LOW = 16
 /** Milliseconds a link may be left unread because its publishes find no room. */
 const UNREAD_MS = 30_000
 
@@ -254,7 +256,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
 
   #waitForFanOut(): void {
     this.broker.runtime.nextTurn(() => {
-      if (this.broker.router.wideBacklog > 0) this.#waitForFanOut()
+      if (this.broker.router.wideBacklog > WIDE_BACKLOG_LOW) this.#waitForFanOut()
       else this.#readOn('wide')
     })
   }
