@@ -54,10 +54,13 @@ export class NodeRuntime implements Runtime {
 
   /** Rounds with promise callbacks between them: what storing has released still leaves in this turn. */
   #endTurn(): void {
+    if (this.#turnEnd.length === 0) {
+      this.#asked = false
+      return
+    }
     const calls = this.#turnEnd
     this.#turnEnd = []
     for (const call of calls) call()
-    if (this.#turnEnd.length === 0) this.#asked = false
-    else queueMicrotask(() => this.#endTurn())
+    queueMicrotask(() => this.#endTurn())
   }
 }
