@@ -2,7 +2,8 @@
 // `--help`, docs/configuration.md and docs/limits.md all come from here; config.ts reads values by it.
 
 import type { Counters } from '../core/counters.ts'
-import { DEFAULT_LIMITS, type Limits } from '../core/limits.ts'
+import type { Limits } from '../core/limits.ts'
+import { limit, option } from './option.ts'
 
 export const ENGINES = ['memory', 'disk'] as const
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'silent'] as const
@@ -64,46 +65,6 @@ export interface Option {
   readonly doc: string
   /** What counts that this limit was reached; null when reaching it costs nobody anything. */
   readonly counter: keyof Counters | null
-}
-
-type Given = Pick<Option, 'key' | 'group' | 'doc' | 'default'> & Partial<Option>
-
-function option(given: Given): Option {
-  const flag = given.flag ?? null
-  return {
-    flag,
-    env: `PARTYLINE_${(flag ?? 'port').toUpperCase().replaceAll('-', '_')}`,
-    kind: 'text',
-    many: false,
-    placeholder: 'VALUE',
-    min: 0,
-    max: Number.MAX_SAFE_INTEGER,
-    choices: [],
-    counter: null,
-    ...given,
-  }
-}
-
-function limit(
-  name: keyof Limits,
-  flag: string,
-  kind: 'count' | 'bytes' | 'seconds',
-  [min, max]: readonly [number, number],
-  counter: keyof Counters | null,
-  doc: string,
-): Option {
-  return option({
-    key: `limits.${name}`,
-    flag: `limit-${flag}`,
-    kind,
-    min,
-    max,
-    counter,
-    doc,
-    default: DEFAULT_LIMITS[name],
-    placeholder: kind === 'bytes' ? 'SIZE' : kind === 'seconds' ? 'TIME' : 'N',
-    group: 'Limits',
-  })
 }
 
 const KIB = 1024
@@ -308,14 +269,7 @@ export const OPTIONS: readonly Option[] = [
     'limitsReached',
     'subscriptions on the whole server',
   ),
-  limit(
-    'sessions',
-    'sessions',
-    'count',
-    [1, MANY],
-    'sessionsEvicted',
-    'sessions, connected or away',
-  ),
+  limit('sessions', 'sessions', 'count', [1, MANY], 'limitsReached', 'sessions, connected or away'),
   limit(
     'groups',
     'groups',
@@ -402,7 +356,7 @@ export const OPTIONS: readonly Option[] = [
     'memory',
     'bytes',
     [MIB, TIB],
-    'droppedOverrun',
+    'sessionsEvicted',
     'what the memory engine keeps for clients that are away',
   ),
   limit(
