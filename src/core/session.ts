@@ -71,6 +71,8 @@ export class Session extends Cursor {
   #resending: WindowEntry[] | null = null
   #resent = 0
   #held: Held[] | null = null
+  /** The save that `#held` waits for. */
+  #heldFor: Promise<void> | null = null
   /** Tail of the log when the link came: QoS 0 is not kept for who is away. */
   #attachedAt: Pos = 0
 
@@ -284,18 +286,21 @@ export class Session extends Cursor {
 
   /** QoS 2 towards the client is exactly once only if we remember before we send. */
   #hold(held: Held): void {
-    if (this.#held !== null) {
+    const { link } = this
+    const saved = this.#broker.saver.flow(this)
+    // The same promise means that the state has not been taken yet: this one will be in it too.
+    if (this.#held !== null && this.#heldFor === saved) {
       this.#held.push(held)
       return
     }
-    this.#held = [held]
-    const { link } = this
-    this.#broker.saver.flow(this).then(
+    const batch = [held]
+    this.#held = batch
+    this.#heldFor = saved
+    saved.then(
       () => {
+        if (this.#held === batch) this.#held = null
         if (this.link !== link || link === null) return
-        const all = this.#held ?? []
-        this.#held = null
-        for (const one of all) this.#letGo(one)
+        for (const one of batch) this.#letGo(one)
       },
       () => this.link?.close('engine-lost', 'the session could not be saved'),
     )
