@@ -209,9 +209,11 @@ export class Broker {
     if (syntax !== null) return { fault: 'invalid', why: syntax }
     const { limits } = this
     if (Buffer.byteLength(filter) > limits.topicBytes) {
+      this.counters.limitsReached++
       return { fault: 'invalid', why: `a filter is at most ${limits.topicBytes} bytes` }
     }
     if (depthOf(plain) > limits.topicLevels) {
+      this.counters.limitsReached++
       return { fault: 'invalid', why: `a filter has at most ${limits.topicLevels} levels` }
     }
     if (shared !== null && options.noLocal) {
@@ -395,7 +397,9 @@ export class Broker {
 
   publishWill(will: Will, publisher: string): void {
     try {
-      const message = this.message({ ...will, publisher })
+      const left = this.message({ ...will, publisher })
+      // Wills are told to subscribers also where there is no room to keep them.
+      const message = left.retain && !this.retained.room(left) ? { ...left, retain: false } : left
       this.publish(message).catch((error: unknown) => {
         this.report('will not published', `${publisher}: ${String(error)}`)
       })

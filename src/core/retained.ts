@@ -32,13 +32,15 @@ export class Retained {
     return this.#bytes
   }
 
-  /** Whether the limits leave room for this one; replacing and removing always have room. */
+  /** Whether the limits leave room for this one; removing always has room, and so has what grows nothing. */
   room(message: Message): boolean {
     if (message.payload.length === 0) return true
+    const known = this.#byName.get(message.topic.name)
+    const grows = weight(message) - (known === null ? 0 : weight(known.message))
     const fits =
-      this.#count < this.#limits.retainedMessages &&
-      this.#bytes + weight(message) <= this.#limits.retainedBytes
-    if (fits || this.#byName.get(message.topic.name) !== null) return true
+      (known !== null || this.#count < this.#limits.retainedMessages) &&
+      (grows <= 0 || this.#bytes + grows <= this.#limits.retainedBytes)
+    if (fits) return true
     this.#counters.limitsReached++
     return false
   }

@@ -105,21 +105,19 @@ export class Topics {
     )
   }
 
-  /** Why a name is not valid, or null. */
+  /** Why a name cannot be used, or null. To be asked when somebody is refused for it: reached limits are counted. */
   fault(bytes: Buffer, start: number, length: number): string | null {
-    if (length === 0) return 'a topic needs at least one character' // [MQTT-4.7.3-1]
-    if (length > this.#limits.topicBytes)
-      return `a topic is at most ${this.#limits.topicBytes} bytes`
+    const limit = this.#limitReached(bytes, start, length)
+    if (limit !== null) this.#counters.limitsReached++
+    return limit ?? invalid(bytes, start, length)
+  }
+
+  #limitReached(bytes: Buffer, start: number, length: number): string | null {
+    const { topicBytes, topicLevels } = this.#limits
+    if (length > topicBytes) return `a topic is at most ${topicBytes} bytes`
     let levels = 1
-    for (let i = start; i < start + length; i++) {
-      const b = bytes[i]
-      if (b === PLUS || b === HASH) return 'a topic to publish to must not contain wildcards' // [MQTT-3.3.2-2]
-      if (b === SLASH) levels++
-    }
-    if (levels > this.#limits.topicLevels)
-      return `a topic has at most ${this.#limits.topicLevels} levels`
-    if (!isMqttText(bytes, start, start + length)) return 'a topic must be UTF-8 without U+0000'
-    return null
+    for (let i = start; i < start + length; i++) if (bytes[i] === SLASH) levels++
+    return levels > topicLevels ? `a topic has at most ${topicLevels} levels` : null
   }
 
   /** Calls back for every topic in the table. */
@@ -135,7 +133,8 @@ export class Topics {
   #admit(bytes: Buffer, start: number, length: number, hash: number): Topic | null {
     let topic = probe(this.#old, bytes, start, length, hash)
     if (topic === null) {
-      if (this.fault(bytes, start, length) !== null) return null
+      if (this.#limitReached(bytes, start, length) !== null) return null
+      if (invalid(bytes, start, length) !== null) return null
       topic = new Topic(Buffer.from(bytes.subarray(start, start + length)), hash)
     }
     if (this.#youngCount >= Math.max(1, this.#limits.topicsRemembered >>> 1)) this.#turnGeneration()
@@ -225,4 +224,14 @@ function same(known: Buffer, bytes: Buffer, start: number, length: number): bool
   if (known.length !== length) return false
   for (let i = 0; i < length; i++) if (known[i] !== bytes[start + i]) return false
   return true
+}
+
+/** Which rule of the standard a name breaks, or null. */
+function invalid(bytes: Buffer, start: number, length: number): string | null {
+  if (length === 0) return 'a topic needs at least one character' // [MQTT-4.7.3-1]
+  for (let i = start; i < start + length; i++) {
+    const b = bytes[i]
+    if (b === PLUS || b === HASH) return 'a topic to publish to must not contain wildcards' // [MQTT-3.3.2-2]
+  }
+  return isMqttText(bytes, start, start + length) ? null : 'a topic must be UTF-8 without U+0000'
 }

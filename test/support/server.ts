@@ -4,6 +4,7 @@ import type { IConnectPacket } from 'mqtt-packet'
 import { afterAll, beforeAll } from 'vitest'
 import { SILENT } from '../../src/core/activity.ts'
 import type { Broker } from '../../src/core/broker.ts'
+import type { Limits } from '../../src/core/limits.ts'
 import { type PartialSettings, settingsFromCode } from '../../src/server/config.ts'
 import { Server } from '../../src/server/server.ts'
 import {
@@ -24,14 +25,22 @@ export interface TestServer extends Address {
   stop(): Promise<void>
 }
 
-/** Starts one. Whoever starts it stops it; `$SYS` topics are off unless asked for. */
-export async function startServer(settings: PartialSettings = {}): Promise<TestServer> {
+/**
+ * Starts one. Whoever starts it stops it; `$SYS` topics are off unless asked for. `beyond` sets limits to what
+ * no operator may, such as an idle timeout of one second.
+ */
+export async function startServer(
+  settings: PartialSettings = {},
+  beyond: Partial<Limits> = {},
+): Promise<TestServer> {
   const complaints: string[] = []
   const complain = (sentence: string): void => {
     complaints.push(sentence)
   }
+  const given = { ports: [0], hosts: ['127.0.0.1'], sysInterval: 0, ...settings }
+  const checked = settingsFromCode(given)
   const server = new Server({
-    settings: settingsFromCode({ ports: [0], hosts: ['127.0.0.1'], sysInterval: 0, ...settings }),
+    settings: { ...checked, limits: { ...checked.limits, ...beyond } },
     notes: { info: () => {}, warn: complain, error: complain },
     activity: SILENT,
     failed: complain,
@@ -49,10 +58,13 @@ export async function startServer(settings: PartialSettings = {}): Promise<TestS
 }
 
 /** A server for all tests of one `describe` or file; the returned function is for use inside tests. */
-export function serverForTests(settings: PartialSettings = {}): () => TestServer {
+export function serverForTests(
+  settings: PartialSettings = {},
+  beyond: Partial<Limits> = {},
+): () => TestServer {
   let server: TestServer | undefined
   beforeAll(async () => {
-    server = await startServer(settings)
+    server = await startServer(settings, beyond)
   })
   afterAll(() => server?.stop())
   return () => {

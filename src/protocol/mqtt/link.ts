@@ -336,6 +336,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   /** CONNECT did not come, or the client's publishes found no room for too long. */
   timeoutDue(): void {
     if (this.#state === 'new') {
+      this.broker.counters.limitsReached++
       this.broker.activity.refused(this, 'the connection: no CONNECT in time')
       this.#leave()
     } else if (this.#stopped === 'intake') {
