@@ -209,7 +209,8 @@ export class Sessions {
     if (will === null) return
     session.will = null
     const access = this.#broker.access.classOf(user, id)
-    if (access === null || !access.mayPublish(will.topic)) {
+    const topic = this.#broker.topics.named(will.topic)
+    if (access === null || topic === null || !this.#broker.mayPublish(topic, access)) {
       this.#broker.counters.publishesDenied++
       this.#broker.report('will not allowed', id)
       return

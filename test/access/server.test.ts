@@ -128,6 +128,35 @@ describe('users', () => {
   })
 })
 
+describe('wills', () => {
+  const leave = async (port: number, topic: string, options: IClientOptions = {}) => {
+    const client = await enter(`mqtt://127.0.0.1:${port}`, {
+      ...options,
+      will: { topic, payload: Buffer.from('lost'), qos: 1, retain: true },
+    })
+    client.stream.destroy()
+    await until(() => (server?.broker.sessions.size ?? 0) === 0, 'the client to be gone')
+  }
+
+  test('are bound by the rules of who left them', async () => {
+    writeFileSync(users, `${line('alice', 'wonder')}publish home/#\n`)
+    const port = await open({ users })
+    await leave(port, 'home/lamp', alice)
+    await leave(port, 'news', alice)
+    const { retained, counters } = (server as Server).broker
+    expect(retained.get('home/lamp')?.message.payload.toString()).toBe('lost')
+    expect(retained.get('news')).toBeNull()
+    expect([counters.willsPublished, counters.publishesDenied]).toEqual([1, 1])
+  })
+
+  test("cannot write the server's own topics", async () => {
+    const port = await open({})
+    await leave(port, '$SYS/broker/version')
+    expect(server?.broker.retained.get('$SYS/broker/version')).toBeNull()
+    expect(server?.broker.counters.willsPublished).toBe(0)
+  })
+})
+
 describe('without users', () => {
   test('credentials are taken, and that is noted once', async () => {
     const port = await open({})
