@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { Counters } from '../../src/core/counters.ts'
 import { LoopDelay } from '../../src/http/loop-delay.ts'
 import { renderPage } from '../../src/http/page.ts'
+import { until } from '../net/wire.contract.ts'
 import { openWorld, type World } from './world.ts'
 
 let world: World
@@ -36,19 +37,17 @@ describe('health', () => {
 
   test('the delay of the event loop is measured without the interval of the measuring', async () => {
     const delay = new LoopDelay()
-    const until = performance.now() + 300
-    while (performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 10))
-    const { p50, p99 } = delay.read()
+    // Samples come every 50 ms; a busy machine may need some before most of them were in time.
+    await until(() => delay.read().p99 > 0, 'a sample')
+    await until(() => delay.read().p50 < 0.05, 'a median below the interval')
     delay.stop()
-    expect(p50).toBeLessThan(0.05)
-    expect(p99).toBeGreaterThanOrEqual(p50)
   })
 
   test('a loop that was held shows', async () => {
     const delay = new LoopDelay()
     await new Promise((resolve) => setTimeout(resolve, 60))
-    const until = performance.now() + 200
-    while (performance.now() < until) Math.sqrt(until)
+    const held = performance.now() + 200
+    while (performance.now() < held) Math.sqrt(held)
     await new Promise((resolve) => setTimeout(resolve, 60))
     const { p99 } = delay.read()
     delay.stop()
