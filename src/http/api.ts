@@ -93,6 +93,9 @@ async function publish(options: ApiOptions, exchange: Exchange): Promise<void> {
     broker.counters.publishesDenied++
     throw new Refused(403, `${user === '' ? 'you' : user} may not publish to ${name}`)
   }
+  if (broker.state !== 'up') {
+    throw new Refused(503, `nothing can be stored just now: the engine is ${broker.state}`)
+  }
   if (broker.intake.bytes + payload.length > broker.limits.intakeBytes) {
     broker.counters.refusedFull++
     throw new Refused(503, 'there is no room for more messages just now; try again')

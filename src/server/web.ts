@@ -48,6 +48,14 @@ export class Web {
       (error) =>
         failed(`an HTTP answer failed: ${error instanceof Error ? error.message : String(error)}`),
     )
+    // A connection that is kept for another request would hold the end up.
+    this.server.prependListener('request', (request, response) => {
+      const last = (): void => {
+        if (draining() && !response.headersSent) response.setHeader('Connection', 'close')
+      }
+      last()
+      request.once('end', last)
+    })
   }
 
   stop(): void {
