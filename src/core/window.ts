@@ -19,14 +19,22 @@ export interface WindowEntry {
   readonly origin: Origin | null
 }
 
+const NO_POSITIONS = new Float64Array(0)
+const NO_STATES = new Uint8Array(0)
+
 export class Window {
   /** Serial numbers grow for ever; identifier = serial mod 65 535, plus 1. */
   #first = 0
   #next = 0
   #inFlight = 0
-  #positions: Float64Array = new Float64Array(SLOTS_MIN)
-  #states: Uint8Array = new Uint8Array(SLOTS_MIN)
+  #positions: Float64Array = NO_POSITIONS
+  #states: Uint8Array = NO_STATES
   #origins: Map<number, Origin> | null = null
+
+  /** Whether an identifier was ever handed out. */
+  get used(): boolean {
+    return this.#next > 0
+  }
 
   /** Messages not finished. */
   get inFlight(): number {
@@ -170,8 +178,9 @@ export class Window {
     const before = this.#positions
     const states = this.#states
     const mask = before.length - 1
-    this.#positions = new Float64Array(before.length * 2)
-    this.#states = new Uint8Array(before.length * 2)
+    const slots = Math.max(SLOTS_MIN, before.length * 2)
+    this.#positions = new Float64Array(slots)
+    this.#states = new Uint8Array(slots)
     const grown = this.#positions.length - 1
     // The newest serial has no place yet.
     for (let serial = this.#first; serial < this.#next - 1; serial++) {
