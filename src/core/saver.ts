@@ -9,6 +9,8 @@ import type { SessionFlow, SessionProfile } from './types.ts'
 export interface Recorded {
   readonly id: string
   readonly epoch: number
+  /** A claim is under way, after which `epoch` is another: saves wait for it. */
+  readonly claiming: boolean
   flow(): SessionFlow
   profile(): SessionProfile
 }
@@ -28,7 +30,7 @@ export class Saver {
   readonly #runtime: Runtime
   #due = new Map<Recorded, Due>()
   #scheduled = false
-  /** One save per session at a time, so that an engine never has to order two. */
+  /** What the save on its way holds. */
   readonly #flying = new Set<Recorded>()
   #lazy = new Set<Recorded>()
   #timer = false
@@ -66,6 +68,11 @@ export class Saver {
     this.#due.delete(session)
     due?.resolve()
     await this.#engine.save([{ id: session.id, epoch: session.epoch, ended: true }])
+  }
+
+  /** A claim is settled: what had to wait for it can be written. */
+  claimed(): void {
+    if (this.#due.size > 0) this.#schedule()
   }
 
   /** Writes whatever waits; resolves when it is written. */
@@ -108,9 +115,12 @@ export class Saver {
   }
 
   #write(): void {
+    // One save at a time for all: a group and the member that took a message over from it change in
+    // one save or not at all, also when an earlier save of only one of them is on its way.
+    if (this.#flying.size > 0) return
     const now: [Recorded, Due][] = []
     for (const [session, due] of this.#due) {
-      if (this.#flying.has(session)) continue
+      if (session.claiming) continue
       this.#due.delete(session)
       this.#lazy.delete(session)
       this.#flying.add(session)
