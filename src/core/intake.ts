@@ -79,6 +79,11 @@ export class Intake {
     if (record.messages.length === RECORD_MESSAGES_MAX) this.#seal()
   }
 
+  /** Gives the engine what was added so far, without waiting for the end of the turn. */
+  flush(): void {
+    if (this.#batch !== null) this.#seal()
+  }
+
   #open(): Batch {
     const batch: Batch = {
       record: { first: 0, messages: [], wanted: [], saves: [], bytes: 0 },

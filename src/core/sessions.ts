@@ -4,6 +4,7 @@
 import type { AccessClass } from './access.ts'
 import type { Broker } from './broker.ts'
 import { Deadlines } from './deadlines.ts'
+import type { Claim } from './engine.ts'
 import type { Link } from './link.ts'
 import { Session } from './session.ts'
 import { isGroupRecord } from './share.ts'
@@ -96,10 +97,9 @@ export class Sessions {
   async #claim(request: ConnectRequest): Promise<Connected> {
     const { clientId, cleanStart, link } = request
     this.#takeOver(clientId)
-    const { epoch, stored } = await this.#broker.engine.claim(clientId)
-    let session = this.#resumable(clientId, stored)
+    const { epoch, stored } = await this.#own(clientId)
+    let session = this.#resumable(clientId, stored, epoch)
     if (cleanStart && session !== null) {
-      session.epoch = epoch
       await this.#end(session) // [MQTT-3.1.2-4]
       session = null
     }
@@ -130,6 +130,26 @@ export class Sessions {
     return { session, present }
   }
 
+  /**
+   * Makes the stored record ours. What the client published before reaches the engine first, since its QoS 2
+   * state is saved with it under the epoch that ends here; other saves wait for the new one.
+   */
+  async #own(clientId: string): Promise<Claim> {
+    const { engine, intake, saver } = this.#broker
+    const session = this.#byId.get(clientId)
+    intake.flush()
+    if (session === undefined) return engine.claim(clientId)
+    session.claiming = true
+    try {
+      const claim = await engine.claim(clientId)
+      session.epoch = claim.epoch
+      return claim
+    } finally {
+      session.claiming = false
+      saver.claimed()
+    }
+  }
+
   /** The client that is there now has to go. [MQTT-3.1.4-3] */
   #takeOver(clientId: string): void {
     const session = this.#byId.get(clientId)
@@ -140,9 +160,11 @@ export class Sessions {
     link.close('session-taken-over', 'another client connected with the same client identifier')
   }
 
-  #resumable(clientId: string, stored: StoredSession | null): Session | null {
+  #resumable(clientId: string, stored: StoredSession | null, epoch: number): Session | null {
     const session = this.#byId.get(clientId) ?? (stored === null ? null : this.#revive(stored))
-    if (session === null || !this.#isExpired(session)) return session
+    if (session === null) return null
+    session.epoch = epoch
+    if (!this.#isExpired(session)) return session
     this.#broker.counters.sessionsExpired++
     void this.#end(session).catch(() => {})
     return null
@@ -188,6 +210,11 @@ export class Sessions {
 
   #expire(session: Session): void {
     if (session.link !== null || this.#byId.get(session.id) !== session) return
+    if (session.claiming) {
+      // Whoever claims it finds it expired; should that fail, it is ended after all.
+      this.#expiring.set(session, this.#broker.engine.now() + GRANULARITY_MS)
+      return
+    }
     this.#broker.counters.sessionsExpired++
     this.#end(session).catch((error: unknown) => {
       this.#broker.report('session not removed', `${session.id}: ${String(error)}`)

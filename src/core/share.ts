@@ -29,6 +29,7 @@ export class Group extends Cursor {
   readonly mark: Mark
   /** Of its record; 0 until the record is claimed. */
   epoch = 0
+  readonly claiming = false
   readonly #members = new SubscriptionList()
   #turn = 0
   /** Lent and not acknowledged. */

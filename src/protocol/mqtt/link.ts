@@ -42,8 +42,6 @@ import {
 } from './packets.ts'
 import { varintSize } from './varint.ts'
 
-/** Bytes that may wait while CONNECT is being settled. */
-const EARLY_BYTES_MAX = 64 * 1024
 /** Runs to wide audiences that may still wait when a link is read again. */
 const WIDE_BACKLOG_LOW = 16
 /** Milliseconds a link may be left unread because its publishes find no room. */
@@ -59,7 +57,7 @@ const GOODBYES: Readonly<Record<Goodbye, Reason>> = {
   'session-ended': Reason.administrativeAction,
   'server-shutting-down': Reason.serverShuttingDown,
   'access-revoked': Reason.notAuthorized,
-  'engine-lost': Reason.serverUnavailable,
+  'engine-lost': Reason.serverBusy, // "Server unavailable" exists in CONNACK alone.
 }
 
 const SUBSCRIBE_FAULTS: Readonly<Record<SubscribeFault, Reason>> = {
@@ -74,9 +72,9 @@ const SUBSCRIBE_FAULTS: Readonly<Record<SubscribeFault, Reason>> = {
 const STORE_FAULTS: Readonly<Record<EngineFault, Reason>> = {
   full: Reason.quotaExceeded,
   'too-large': Reason.packetTooLarge,
-  down: Reason.serverUnavailable,
+  down: Reason.serverBusy,
   fenced: Reason.sessionTakenOver,
-  failed: Reason.serverUnavailable,
+  failed: Reason.serverShuttingDown,
 }
 
 export class MqttLink implements Link, WireReader, FrameSink, Publisher {
@@ -151,9 +149,6 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     if (this.#session !== null && this.#state === 'open') {
       this.#guard(() => this.#ingress.endOfRead(chunk.length))
       this.#session.settle()
-    }
-    if (this.#state === 'connecting' && this.#frames.kept > EARLY_BYTES_MAX) {
-      this.#fail(new PacketError(Reason.protocolError, 'too much was sent before CONNACK'))
     }
   }
 
@@ -407,7 +402,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
       () => {
         if (this.#state === 'open') answer()
       },
-      () => this.#end(Reason.serverUnavailable, 'the session could not be saved'),
+      () => this.#end(Reason.serverBusy, 'the session could not be saved'),
     )
   }
 
@@ -451,7 +446,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
       () => {
         if (this.#state === 'open') answer()
       },
-      () => this.#end(Reason.serverUnavailable, 'the session could not be saved'),
+      () => this.#end(Reason.serverBusy, 'the session could not be saved'),
     )
   }
 

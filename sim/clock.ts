@@ -1,0 +1,150 @@
+// Time and turns of a simulated process. Time moves only when nothing is left to do now; one
+// event is one turn of the event loop, with its promise callbacks and its end.
+
+import type { Runtime, Timer } from '../src/core/runtime.ts'
+import type { Chance } from './chance.ts'
+
+interface Event {
+  readonly due: number
+  readonly order: number
+  call: (() => void) | null
+}
+
+/** Lets every promise callback run that can. */
+function settled(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+export class Clock {
+  time = 1_700_000_000_000
+  #order = 0
+  /** A heap: the event due first is at 0. */
+  readonly #events: Event[] = []
+  #turnEnd: (() => void)[] = []
+  /** Turns so far: a finer clock than time, for what happened before what. */
+  turns = 0
+
+  /** Calls back after `ms` milliseconds, in a turn of its own. */
+  at(ms: number, call: () => void): Timer {
+    const event: Event = { due: this.time + Math.max(0, ms), order: this.#order++, call }
+    this.#push(event)
+    return {
+      cancel: () => {
+        event.call = null
+      },
+    }
+  }
+
+  /** Calls back at the end of this turn. */
+  atTurnEnd(call: () => void): void {
+    this.#turnEnd.push(call)
+  }
+
+  /** When the next event is due; Infinity when there is none. */
+  get next(): number {
+    while (this.#events[0]?.call === null) this.#pop()
+    return this.#events[0]?.due ?? Number.POSITIVE_INFINITY
+  }
+
+  /** One turn. False when nothing is due any more at or before `until`. */
+  async turn(until: number): Promise<boolean> {
+    if (this.next > until) {
+      this.time = Math.max(this.time, until)
+      return false
+    }
+    const event = this.#pop() as Event
+    this.time = Math.max(this.time, event.due)
+    this.turns++
+    event.call?.()
+    await settled()
+    while (this.#turnEnd.length > 0) {
+      const calls = this.#turnEnd
+      this.#turnEnd = []
+      for (const call of calls) call()
+      await settled()
+    }
+    return true
+  }
+
+  #push(event: Event): void {
+    const heap = this.#events
+    let i = heap.length
+    heap.push(event)
+    while (i > 0) {
+      const parent = (i - 1) >>> 1
+      if (!before(event, heap[parent] as Event)) break
+      heap[i] = heap[parent] as Event
+      i = parent
+    }
+    heap[i] = event
+  }
+
+  #pop(): Event | undefined {
+    const heap = this.#events
+    const first = heap[0]
+    const last = heap.pop()
+    if (first === undefined || last === undefined || first === last) return first
+    let i = 0
+    for (;;) {
+      let child = 2 * i + 1
+      if (child >= heap.length) break
+      const right = child + 1
+      if (right < heap.length && before(heap[right] as Event, heap[child] as Event)) child = right
+      if (!before(heap[child] as Event, last)) break
+      heap[i] = heap[child] as Event
+      i = child
+    }
+    heap[i] = last
+    return first
+  }
+}
+
+function before(a: Event, b: Event): boolean {
+  return a.due < b.due || (a.due === b.due && a.order < b.order)
+}
+
+/** The runtime of one life of a process: when it is killed, nothing it waited for happens. */
+export class SimRuntime implements Runtime {
+  readonly #clock: Clock
+  readonly #chance: Chance
+  #dead = false
+
+  constructor(clock: Clock, chance: Chance) {
+    this.#clock = clock
+    this.#chance = chance
+  }
+
+  get dead(): boolean {
+    return this.#dead
+  }
+
+  kill(): void {
+    this.#dead = true
+  }
+
+  now(): number {
+    return this.#clock.time
+  }
+
+  after(ms: number, call: () => void): Timer {
+    return this.#clock.at(ms, this.#alive(call))
+  }
+
+  atTurnEnd(call: () => void): void {
+    this.#clock.atTurnEnd(this.#alive(call))
+  }
+
+  nextTurn(call: () => void): void {
+    this.#clock.at(0, this.#alive(call))
+  }
+
+  random(): number {
+    return this.#chance.random()
+  }
+
+  #alive(call: () => void): () => void {
+    return () => {
+      if (!this.#dead) call()
+    }
+  }
+}

@@ -1,0 +1,328 @@
+// One run: a broker of production code between simulated clients, wires and engine; chance
+// decides what happens next. In the end all becomes quiet, and what was promised must have been kept.
+
+import { Broker } from '../src/core/broker.ts'
+import type { Engine } from '../src/core/engine.ts'
+import type { QoS } from '../src/core/types.ts'
+import { MemoryEngine } from '../src/engine/memory.ts'
+import { MqttDoor } from '../src/protocol/mqtt/door.ts'
+import { Chance } from './chance.ts'
+import { type ClientPlan, type Connection, SimClient, type WillPlan } from './client.ts'
+import { Clock, SimRuntime } from './clock.ts'
+import { Disk, SimEngine } from './engine.ts'
+import { Ledger, Violation } from './ledger.ts'
+import { draw, type Plan } from './plan.ts'
+import { Watch } from './watch.ts'
+import { SimWire } from './wire.ts'
+
+const FILTERS = ['a', 'a/b', 'a/#', 'a/+', '+/b', '+', '#', '$d/+', 'a/b/#', 'b/+']
+const TOPICS = ['a', 'a/b', 'a/c', 'b/b', '$d/a', 'b']
+const SHARED: Readonly<Record<string, string>> = {
+  w0: '$share/g/q/+',
+  w1: '$share/g/q/+',
+  w2: '$share/h/q/1',
+}
+const QUEUES = ['q/1', 'q/2']
+/** Virtual milliseconds in which all must have become quiet, the longest of all delays included. */
+const QUIET_MS = 120_000
+/** Turns after which something goes round in circles. */
+const TURNS_MAX = 200_000
+
+/** One life of the broker's process. */
+interface Life {
+  readonly runtime: SimRuntime
+  readonly broker: Broker
+  readonly door: MqttDoor
+  readonly engine: Engine
+}
+
+export interface Outcome {
+  readonly turns: number
+  readonly deliveries: number
+  readonly acknowledged: number
+  readonly kills: number
+}
+
+export class World {
+  readonly plan: Plan
+  readonly clock = new Clock()
+  readonly ledger = new Ledger()
+  readonly #chance: Chance
+  readonly #disk: Disk
+  readonly watch: Watch
+  readonly #clients: SimClient[] = []
+  #life: Life | null = null
+  #kills = 0
+  #settling = false
+  #acting = 0
+
+  constructor(seed: number, plan?: Plan) {
+    this.#chance = new Chance(seed)
+    this.plan = plan ?? draw(this.#chance)
+    this.#disk = new Disk(`log-${seed}`)
+    this.watch = new Watch(this.clock, this.plan)
+  }
+
+  async run(): Promise<Outcome> {
+    await this.#boot()
+    const watcher = this.#client(WATCHER)
+    await this.#arrive(watcher, 'will/+', 2)
+    for (const plan of [...this.plan.clients, ...this.plan.workers]) {
+      const client = this.#client(plan)
+      this.#clients.push(client)
+      this.#later(client, this.plan.acts)
+    }
+    await this.#until(() => this.#acting === 0)
+    await this.#settle()
+    await this.#judge(watcher)
+    return {
+      turns: this.clock.turns,
+      deliveries: this.ledger.deliveries,
+      acknowledged: [...this.ledger.messages.values()].filter((m) => m.acked > 0).length,
+      kills: this.#kills,
+    }
+  }
+
+  // ---- The process ---------------------------------------------------------------------------
+
+  async #boot(): Promise<void> {
+    const { clock, plan } = this
+    const runtime = new SimRuntime(clock, this.#chance)
+    const simulated = new SimEngine(this.#disk, clock, runtime, this.#chance, plan.engineFaults)
+    const memory = (): Engine =>
+      new MemoryEngine(runtime, { memoryLogBytes: plan.limits.memoryLogBytes ?? 1e9 })
+    const engine = plan.engine === 'memory' ? memory() : simulated
+    const broker = new Broker({
+      engine,
+      runtime,
+      limits: plan.limits,
+      report: (what, about) => this.watch.reported(what, about),
+    })
+    simulated.topicOf = (name) => {
+      const topic = broker.topics.named(name)
+      if (topic === null) throw new Violation(`the disk holds the topic ${JSON.stringify(name)}`)
+      return topic
+    }
+    simulated.calm = this.#settling
+    await broker.open()
+    this.#life = { runtime, broker, door: new MqttDoor(broker), engine }
+    this.watch.booted(broker)
+  }
+
+  #kill(): void {
+    const life = this.#life
+    if (life === null) return
+    this.#kills++
+    this.#life = null
+    life.runtime.kill()
+    if (life.engine instanceof SimEngine) life.engine.crash()
+    this.watch.killed()
+    this.clock.at(this.#chance.between(1, 400), () => void this.#boot())
+  }
+
+  #open(peer: { receive(b: Buffer): void; gone(): void }, client: SimClient): SimWire {
+    const calm = this.#settling || client.plan === WATCHER
+    const faults = calm ? { ...this.plan.wireFaults, delay: 1, split: 0 } : this.plan.wireFaults
+    const life = this.#life
+    const name = `${client.plan.id}#${client.connections}`
+    const runtime = life?.runtime ?? new SimRuntime(this.clock, this.#chance)
+    const wire = new SimWire(name, this.clock, runtime, this.#chance, faults, peer)
+    if (life === null) this.clock.at(1, () => wire.killed())
+    else {
+      this.watch.opened(client, wire)
+      life.door.open(wire)
+    }
+    return wire
+  }
+
+  // ---- The clients ---------------------------------------------------------------------------
+
+  #client(plan: ClientPlan): SimClient {
+    return new SimClient(plan, this.clock, this.#chance, this.ledger, this.watch)
+  }
+
+  #connect(client: SimClient): Connection {
+    const { plan } = client
+    const fresh = client.cleanPending || (plan.version === 5 && client.generation === null)
+    const clean = fresh || plan.expiry === 0 || (!this.#settling && this.#chance.is(0.1))
+    const will: WillPlan | null =
+      this.#chance.is(0.4) && !this.#settling && plan !== WATCHER
+        ? {
+            delay: plan.version === 5 ? this.#chance.pick([0, 1, 3]) : 0,
+            qos: this.#chance.pick([0, 1, 2] as const),
+          }
+        : null
+    return client.connect((peer) => this.#open(peer, client), clean, will)
+  }
+
+  #later(client: SimClient, acts: number): void {
+    if (acts === this.plan.acts) this.#acting++
+    if (acts === 0) {
+      this.#acting--
+      return
+    }
+    const { pause, pace } = this.plan
+    const ms = this.#chance.is(0.05) ? pause : this.#chance.between(0, pace)
+    this.clock.at(ms, () => {
+      this.#act(client)
+      this.#later(client, acts - 1)
+    })
+  }
+
+  #act(client: SimClient): void {
+    const chance = this.#chance
+    const { connection, plan } = client
+    if (chance.is(this.plan.kill)) this.#kill()
+    if (connection === null || connection.over) {
+      this.#connect(client)
+      return
+    }
+    if (chance.is(this.plan.unrest)) {
+      this.#disturb(client, connection)
+      return
+    }
+    if (!client.online) return
+    if (chance.is(this.plan.stall)) connection.wire.stall(chance.between(10, 3_000))
+    if (plan.keepAlive > 0) client.ping()
+    if (plan.id.startsWith('w')) this.#work(client)
+    else this.#talk(client)
+  }
+
+  #disturb(client: SimClient, connection: Connection): void {
+    const what = this.#chance.between(0, 3)
+    if (what === 0) client.disconnect()
+    else if (what === 1) connection.wire.cut(this.#chance.between(0, 3_000))
+    else if (what === 2) this.#connect(client)
+    else {
+      connection.wire.cut(this.#chance.between(0, 50))
+      this.#connect(client)
+    }
+  }
+
+  #talk(client: SimClient): void {
+    const chance = this.#chance
+    const { plan } = client
+    const kind = chance.random()
+    if (kind < 0.15) {
+      const identifier = chance.is(0.5) ? chance.between(1, 300) : 0
+      const noLocal = plan.version === 5 && chance.is(0.1)
+      client.subscribe(chance.pick(FILTERS), this.#qos(), noLocal, identifier, chance.is(0.1))
+    } else if (kind < 0.2) client.unsubscribe(chance.pick(FILTERS))
+    else if (kind < 0.27) client.ping()
+    else if (kind < 0.4) {
+      const padding = chance.is(0.2) ? 0 : chance.between(1, this.plan.padding)
+      client.publish(`r/${plan.id}`, this.#qos(), true, padding, 0)
+    } else {
+      for (let n = chance.pick([1, 1, 3, 8]); n > 0; n--) {
+        const topic = chance.pick(chance.is(0.4) ? QUEUES : TOPICS)
+        const expiry = plan.version === 5 && chance.is(0.05) ? 1 : 0
+        client.publish(topic, this.#qos(), false, chance.between(1, this.plan.padding), expiry)
+      }
+    }
+  }
+
+  #work(client: SimClient): void {
+    const filter = SHARED[client.plan.id] as string
+    const kind = this.#chance.random()
+    if (kind < 0.25) client.subscribe(filter, this.#chance.pick([1, 2] as const), false, 0, false)
+    else if (kind < 0.3) client.unsubscribe(filter)
+  }
+
+  #qos(): QoS {
+    return this.#chance.pick([0, 1, 1, 2] as const)
+  }
+
+  // ---- The end -------------------------------------------------------------------------------
+
+  /** Nothing goes wrong any more; everybody comes back and takes what is owed. */
+  async #settle(): Promise<void> {
+    this.#settling = true
+    await this.#until(() => this.#life !== null)
+    const engine = this.#life?.engine
+    if (engine instanceof SimEngine) engine.calm = true
+    for (const client of this.#clients) client.prompt = true
+    const deadline = this.clock.time + QUIET_MS
+    while (this.clock.time < deadline) {
+      for (const client of this.#clients) this.#tend(client)
+      await this.#advance(500)
+      if (this.clock.time > deadline - QUIET_MS + 45_000 && this.#allIdle()) break
+    }
+    if (!this.#allIdle())
+      throw new Violation(`not quiet after ${QUIET_MS / 1000} s: ${this.#who()}`)
+  }
+
+  #tend(client: SimClient): void {
+    const { connection } = client
+    if (connection === null || connection.over) this.#connect(client)
+    else if (client.online && client.plan.keepAlive > 0) client.ping()
+  }
+
+  #allIdle(): boolean {
+    return this.#clients.every((client) => client.idle && client.online)
+  }
+
+  #who(): string {
+    const busy = this.#clients.filter((client) => !client.idle || !client.online)
+    return busy.map((c) => `${c.plan.id} (${c.online ? 'online' : 'away'}, ${c.inFlight})`).join()
+  }
+
+  async #judge(watcher: SimClient): Promise<void> {
+    const { plan, ledger } = this
+    const complete =
+      plan.engineFaults.cap === Number.POSITIVE_INFINITY && !plan.limits.memoryLogBytes
+    const wholeTail = (plan.limits.tailBytes ?? 0) >= 1_000_000
+    if (complete) ledger.checkDelivered((g) => (g.durable && plan.engine !== 'memory') || wholeTail)
+    this.watch.checkWills(this.#kills > 0)
+    if (!watcher.online && this.#kills === 0) throw new Violation('the watcher was cut off')
+    if (complete && this.#kills === 0) await this.#checkRetained()
+    this.watch.checkBounds()
+  }
+
+  /** Whoever comes now is told the last retained message of each topic. */
+  async #checkRetained(): Promise<void> {
+    const reader = this.#client({ ...WATCHER, id: 'reader' })
+    const found = new Map<string, number>()
+    this.watch.onRetained = (topic, number) => found.set(topic, number)
+    await this.#arrive(reader, 'r/#', 0)
+    await this.#advance(2_000)
+    this.watch.checkRetained(found)
+  }
+
+  async #arrive(client: SimClient, filter: string, qos: QoS): Promise<void> {
+    this.#connect(client)
+    await this.#until(() => client.online)
+    client.subscribe(filter, qos, false, 0, false)
+    await this.#until(() => client.idle)
+  }
+
+  // ---- Time ----------------------------------------------------------------------------------
+
+  async #advance(ms: number): Promise<void> {
+    const until = this.clock.time + ms
+    while (await this.clock.turn(until)) this.#check()
+  }
+
+  async #until(done: () => boolean): Promise<void> {
+    const until = this.clock.time + 600_000
+    while (!done()) {
+      if (!(await this.clock.turn(until))) throw new Violation('nothing happens any more')
+      this.#check()
+    }
+  }
+
+  #check(): void {
+    if (this.clock.turns > TURNS_MAX) throw new Violation('it goes round in circles')
+    this.watch.checkBounds()
+  }
+}
+
+/** Sees every will; nothing bad happens to it. */
+const WATCHER: ClientPlan = {
+  id: 'watcher',
+  version: 5,
+  expiry: 0,
+  receiveMaximum: 0,
+  keepAlive: 0,
+  ackMs: 0,
+  aliases: 0,
+}

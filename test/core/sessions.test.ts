@@ -1,0 +1,77 @@
+// Who owns a session: takeover, clean start, expiry, wills, and two CONNECTs at once.
+
+import { describe, expect, it } from 'vitest'
+import { type FakeLink, FakePublisher, House } from './house.ts'
+
+describe('a takeover', () => {
+  it('does not spoil what other sessions save in the same turn', async () => {
+    const house = await House.open({ engine: { commitMs: 20 } })
+    await house.comes('a', { expiry: 100 })
+    const b = await house.comes('b', { expiry: 100 })
+    const again = house.asks('a', { expiry: 100 })
+    const saved = house.broker.saver.profile(b.session as NonNullable<FakeLink['session']>)
+    await house.passes(200)
+    await expect(saved).resolves.toBeUndefined()
+    expect((await again).present).toBe(true)
+    expect(house.reports).toEqual([])
+  })
+
+  it('does not spoil what other clients publish in the same turn', async () => {
+    const house = await House.open({ engine: { commitMs: 20 } })
+    const a = await house.comes('a', { expiry: 100 })
+    const message = house.broker.message({ topic: 't', payload: Buffer.from('x'), qos: 2 })
+    const publisher = new FakePublisher()
+    a.session?.receive(1)
+    house.broker.intake.add(publisher, message, 7, a.session)
+    const other = house.says('t', 'y')
+    const again = house.asks('a', { expiry: 100 })
+    await house.passes(200)
+    await again
+    await expect(other).resolves.toBeUndefined()
+    expect(publisher.answers).toEqual([[7, null]])
+  })
+
+  it('closes the link that was there, once', async () => {
+    const house = await House.open()
+    const first = await house.comes('a', { expiry: 10 })
+    await house.comes('a', { expiry: 10 })
+    expect(first.closed).toEqual(['session-taken-over'])
+  })
+
+  it('serves two CONNECTs at once one after the other', async () => {
+    const house = await House.open({ engine: { commitMs: 30 } })
+    const first = house.asks('a', { expiry: 10 })
+    const second = house.asks('a', { expiry: 10 })
+    await house.passes(500)
+    const links = [(await first).link, (await second).link]
+    expect(links.map((link) => link.closed.length)).toEqual([1, 0])
+    expect(house.broker.sessions.get('a')?.link).toBe(links[1])
+  })
+})
+
+describe('expiry', () => {
+  it('keeps a session that long and no longer', async () => {
+    const house = await House.open()
+    house.leaves(await house.comes('a', { expiry: 10 }))
+    await house.passes(9_900)
+    expect(house.broker.sessions.get('a')).not.toBeNull()
+    await house.passes(500)
+    expect(house.broker.sessions.get('a')).toBeNull()
+    expect(house.broker.counters.sessionsExpired).toBe(1)
+  })
+
+  it('leaves nothing behind in the engine, also when the client comes back too late', async () => {
+    const house = await House.open({ engine: { commitMs: 300 } })
+    const link = await house.comes('a', { expiry: 1, will: { delay: 1 } })
+    house.leaves(link)
+    // The claim is under way when the session expires.
+    await house.passes(950)
+    const late = house.asks('a')
+    await house.passes(2_000)
+    expect((await late).present).toBe(false)
+    await house.passes(2_000)
+    expect(house.disk.sessions.get('a')?.profile.will ?? null).toBeNull()
+    expect(house.broker.counters.willsPublished).toBe(1)
+    expect(house.reports).toEqual([])
+  })
+})
