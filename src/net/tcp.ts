@@ -29,6 +29,8 @@ export interface TcpPeer {
 const FLUSH_BYTES = 64 * 1024
 /** Slices below this size are copied together: one write of many is cheaper than many vectors. */
 const GATHER_BYTES = 8 * 1024
+/** No write is larger: Node tells only of finished ones, and a slow reader's progress must be seen. */
+const PIECE_BYTES = 256 * 1024
 /** What a slow reader waits for stands in blocks of this size, and leaves in pieces of as much. */
 const BLOCK_BYTES = 64 * 1024
 const READ_BYTES_PER_TURN = 256 * 1024
@@ -219,6 +221,10 @@ export class TcpWire implements Wire {
   }
 
   #write(slices: Buffer[], total: number): void {
+    if (total > PIECE_BYTES) {
+      this.#writePieces(slices)
+      return
+    }
     const socket = this.#socket
     if (slices.length === 1) socket.write(slices[0] as Buffer)
     else if (total < GATHER_BYTES * slices.length) socket.write(Buffer.concat(slices, total))
@@ -232,6 +238,18 @@ export class TcpWire implements Wire {
     this.#blocked = true
     const { runtime, stallTimeout, stalls } = this.#settings
     stalls.set(this, runtime.now() + stallTimeout * 1000)
+  }
+
+  #writePieces(slices: readonly Buffer[]): void {
+    for (const slice of slices) {
+      let from = 0
+      while (from < slice.length && !this.#blocked) {
+        const to = Math.min(slice.length, from + PIECE_BYTES)
+        this.#write([slice.subarray(from, to)], to - from)
+        from = to
+      }
+      if (from < slice.length) this.#wait([slice.subarray(from)])
+    }
   }
 
   /** Copies what has to wait into blocks of its own. */

@@ -77,7 +77,9 @@ export class RawClient {
   received: Buffer = Buffer.alloc(0)
   /** The WebSocket beneath, where there is one. */
   webSocket: WebSocket | undefined
+  /** Plain TCP, also beneath a WebSocket. */
   #socket: Socket | undefined
+  #sipping: (() => void) | undefined
   readonly #opaque: boolean
   readonly #deadline: number
   readonly #splitter = new FrameSplitter()
@@ -117,6 +119,10 @@ export class RawClient {
   async openWebSocket(to: Address, path: string): Promise<void> {
     const webSocket = new WebSocket(`ws://${to.host}:${to.port}${path}`, 'mqtt', {
       perMessageDeflate: false,
+      createConnection: () => {
+        this.#socket = createConnection({ host: to.host, port: to.port, noDelay: true })
+        return this.#socket
+      },
     })
     this.webSocket = webSocket
     webSocket.on('message', (data, binary) => {
@@ -302,7 +308,20 @@ export class RawClient {
   }
 
   resume(): void {
+    if (this.#sipping) this.#socket?.off('data', this.#sipping)
+    this.#sipping = undefined
     this.#socket?.resume()
+  }
+
+  /** Reads slowly until `resume`: at most 64 KiB, then nothing for so many milliseconds. */
+  sips(every: number): void {
+    const socket = this.#socket
+    this.#sipping = () => {
+      socket?.pause()
+      setTimeout(() => socket?.resume(), every)
+    }
+    socket?.on('data', this.#sipping)
+    socket?.resume()
   }
 
   /** Ends our side of the connection and leaves the other side open. */
