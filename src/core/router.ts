@@ -13,12 +13,11 @@ import { STALE, type Topic, type Topics } from './topics.ts'
 import { Trie } from './trie.ts'
 
 /** What is under one filter. */
-class FilterEntry {
-  readonly subscriptions = new SubscriptionList()
+class FilterEntry extends SubscriptionList {
   groups: Group[] | null = null
 
   get empty(): boolean {
-    return this.subscriptions.items.length === 0 && this.groups === null
+    return this.size === 0 && this.groups === null
   }
 }
 
@@ -74,7 +73,7 @@ export class Router {
   }
 
   add(filter: string, subscription: Subscription): void {
-    this.#entry(filter).subscriptions.add(subscription)
+    this.#entry(filter).add(subscription)
     this.#subscriptions++
     this.touch(filter)
   }
@@ -82,7 +81,7 @@ export class Router {
   remove(filter: string, subscription: Subscription): void {
     const entry = this.#find(filter)
     if (entry === null) return
-    entry.subscriptions.remove(subscription)
+    entry.remove(subscription)
     this.#subscriptions--
     this.#dropIfEmpty(filter, entry)
     this.touch(filter)
@@ -163,7 +162,7 @@ export class Router {
       else overlapping.set(session, [session.metWith as Subscription, subscription])
     }
     const visit = (entry: FilterEntry): void => {
-      for (const subscription of entry.subscriptions.items) meet(subscription)
+      entry.forEach(meet)
       if (entry.groups !== null) groups.push(...entry.groups)
     }
     const exact = this.#exact.get(name)

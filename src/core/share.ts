@@ -59,16 +59,16 @@ export class Group extends Cursor {
   }
 
   get size(): number {
-    return this.#members.items.length
+    return this.#members.size
   }
 
   /** Whether a member outlives its link: then the group waits for it. */
   get durable(): boolean {
-    return this.#members.items.some((m) => m.session.durable)
+    return this.#members.some((m) => m.session.durable)
   }
 
   get attached(): boolean {
-    return this.#members.items.some((m) => m.session.attached)
+    return this.#members.some((m) => m.session.attached)
   }
 
   /** Lowest position it may still need. */
@@ -90,11 +90,11 @@ export class Group extends Cursor {
 
   /** Whose turn it is among those who are there; null when nobody is. For QoS 0. */
   nextOnline(): Subscription | null {
-    const { items } = this.#members
-    for (let i = 0; i < items.length; i++) {
-      const member = items[(this.#turn + i) % items.length]
-      if (member === undefined || member.session.link === null) continue
-      this.#turn = (this.#turn + i + 1) % items.length
+    const { size } = this.#members
+    for (let i = 0; i < size; i++) {
+      const member = this.#members.at((this.#turn + i) % size)
+      if (member === null || member.session.link === null) continue
+      this.#turn = (this.#turn + i + 1) % size
       return member
     }
     return null
@@ -115,17 +115,17 @@ export class Group extends Cursor {
   }
 
   #lend(pos: Pos, message: Message): boolean {
-    const { items } = this.#members
-    for (let i = 0; i < items.length; i++) {
-      const member = items[(this.#turn + i) % items.length]
-      if (member === undefined) continue
+    const { size } = this.#members
+    for (let i = 0; i < size; i++) {
+      const member = this.#members.at((this.#turn + i) % size)
+      if (member === null) continue
       this.#lent.set(pos, message)
       // Lent for good when the member remembers it itself: both records change together.
       if (!member.session.lend(pos, message, member.delivery, this)) {
         this.#lent.delete(pos)
         continue
       }
-      this.#turn = (this.#turn + i + 1) % items.length
+      this.#turn = (this.#turn + i + 1) % size
       this.#changed()
       return true
     }

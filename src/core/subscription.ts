@@ -42,19 +42,59 @@ export class Subscription implements SubscriptionOptions {
   }
 }
 
-/** Subscriptions under one filter, in no order. Adding and removing cost the same however many there are. */
+/**
+ * Subscriptions under one filter, in no order. Adding and removing cost the same however many there are; most
+ * filters have one subscriber, which needs no array.
+ */
 export class SubscriptionList {
-  readonly items: Subscription[] = []
+  #only: Subscription | null = null
+  #many: Subscription[] | null = null
+
+  get size(): number {
+    return this.#many?.length ?? (this.#only === null ? 0 : 1)
+  }
+
+  /** The subscription at that place, 0 … size - 1. */
+  at(index: number): Subscription | null {
+    if (this.#many !== null) return this.#many[index] ?? null
+    return index === 0 ? this.#only : null
+  }
 
   add(subscription: Subscription): void {
-    subscription.index = this.items.length
-    this.items.push(subscription)
+    if (this.#many === null) {
+      if (this.#only === null) {
+        this.#only = subscription
+        return
+      }
+      this.#only.index = 0
+      this.#many = [this.#only]
+      this.#only = null
+    }
+    subscription.index = this.#many.length
+    this.#many.push(subscription)
   }
 
   remove(subscription: Subscription): void {
-    const last = this.items.pop()
-    if (last === undefined || last === subscription) return
-    this.items[subscription.index] = last
-    last.index = subscription.index
+    if (this.#many === null) {
+      if (this.#only === subscription) this.#only = null
+      return
+    }
+    const last = this.#many.pop()
+    if (last !== undefined && last !== subscription) {
+      this.#many[subscription.index] = last
+      last.index = subscription.index
+    }
+    if (this.#many.length > 0) return
+    this.#many = null
+  }
+
+  forEach(visit: (subscription: Subscription) => void): void {
+    if (this.#many !== null) for (const subscription of this.#many) visit(subscription)
+    else if (this.#only !== null) visit(this.#only)
+  }
+
+  some(test: (subscription: Subscription) => boolean): boolean {
+    if (this.#many !== null) return this.#many.some(test)
+    return this.#only !== null && test(this.#only)
   }
 }
