@@ -1,7 +1,9 @@
 // A server on the disk engine as a process of its own, for tests that kill it, trace it or starve it.
 // `node --import tsx disk-server.ts FOLDER [PORT]`; prints `listening PORT`, ends at SIGTERM in order,
-// and with exit code 1 and one line when it cannot start or the disk fails for good. With UNSYNCED in the
-// environment nothing waits for the disk: the fault that test/slow/syncproof.test.ts must notice.
+// and with exit code 1 and one line when it cannot start or the disk fails for good.
+//
+// In the environment: LOG_BYTES caps the log; with UNSYNCED nothing waits for the disk, which is the
+// fault that test/slow/syncproof.test.ts must notice.
 
 import { SILENT } from '../../src/core/activity.ts'
 import { Store } from '../../src/engine/store.ts'
@@ -29,6 +31,7 @@ const server = new Server({
     hosts: ['127.0.0.1'],
     engine: 'disk',
     data: folder,
+    logBytes: Number(process.env.LOG_BYTES ?? 0),
     sysInterval: 0,
     allowAnonymous: true,
   }),
