@@ -8,6 +8,8 @@ import type { Session } from '../../core/session.ts'
 import type { Wire } from '../../net/wire.ts'
 import type { Lines } from './door.ts'
 
+/** Lines up to this size are copied into the wire's block. */
+const COPIED_BYTES = 1024
 /** Milliseconds between two looks at a reader that is slow. */
 const LOOK_AGAIN_MS = 20
 
@@ -49,8 +51,15 @@ export class Receiving {
   }
 
   write(bytes: Buffer): void {
-    this.#written += bytes.length
-    this.#wire.push(bytes, 0, bytes.length)
+    const { length } = bytes
+    this.#written += length
+    if (length > COPIED_BYTES) {
+      this.#wire.push(bytes, 0, length)
+      return
+    }
+    // Written one behind the other they leave as one piece; as slices of their own they would be gathered later.
+    this.#wire.room(length).set(bytes, this.#wire.at)
+    this.#wire.commit(length)
   }
 
   /** What was written last is a message that the session waits to hear about. */
