@@ -59,6 +59,8 @@ export interface DiskOptions {
   readonly logBytes?: number
   /** Bytes of the disk that stay free. Default: 5 %, see `defaultReserve`. */
   readonly reserveBytes?: number
+  /** Record sequences reserved at a time. Default: 2²⁰. */
+  readonly reserveSequences?: number
   /** Told of damage and of long steps, one sentence each. */
   readonly notify?: (message: string) => void
   /** Asks for free space in place of the file system. */
@@ -72,6 +74,7 @@ export class DiskEngine implements Engine {
   readonly #folder: DataFolder
   readonly #codec: RecordCodec
   readonly #lazy: LazyRetained
+  readonly #block: number
   #events: EngineEvents | null = null
   #store!: Store
   #commits!: Commits
@@ -103,6 +106,7 @@ export class DiskEngine implements Engine {
     this.#options = options
     this.#folder = new DataFolder(options.directory)
     this.#codec = new RecordCodec(options.resolve)
+    this.#block = options.reserveSequences ?? BLOCK
     this.#lazy = new LazyRetained(options.runtime, (changes) => this.#writeRetained(changes))
   }
 
@@ -162,7 +166,7 @@ export class DiskEngine implements Engine {
     }
     record.first = firstPosition(this.#next++)
     for (const save of record.saves) this.#owners.saved(save)
-    if (this.#next > this.#mark - BLOCK / 2) this.#reserve()
+    if (this.#next > this.#mark - this.#block / 2) this.#reserve()
     if (changes.length === 0 && this.#commits.idle) {
       this.#emit(record)
       return DONE
@@ -305,7 +309,7 @@ export class DiskEngine implements Engine {
     this.#owners = new Owners(this.#run * EPOCHS_PER_RUN)
     // Every position below is taken, whether it was used or only reserved.
     this.#last = this.#next > 1 ? firstPosition(this.#next) - 1 : 0
-    const mark = this.#next + BLOCK
+    const mark = this.#next + this.#block
     await store.commit([this.#stateChange(mark)])
     this.#mark = mark
     this.#markAsked = mark
@@ -451,7 +455,7 @@ export class DiskEngine implements Engine {
   #reserve(): void {
     if (this.#reserving) return
     this.#reserving = true
-    const mark = this.#mark + BLOCK
+    const mark = this.#mark + this.#block
     this.#markAsked = mark
     this.#write([this.#stateChange(mark)]).then(
       () => {

@@ -37,7 +37,16 @@ export class DataFolder {
 
   /** Makes the folder when it is not there. Throws when it holds a newer format. */
   prepare(): void {
-    fs.mkdirSync(this.directory, { recursive: true, mode: 0o700 })
+    try {
+      fs.mkdirSync(this.directory, { recursive: true, mode: 0o700 })
+      fs.accessSync(this.directory, fs.constants.W_OK)
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException
+      throw new Error(
+        `${this.directory} cannot be written as a data folder (${code ?? message}); choose another with --data`,
+        { cause: error },
+      )
+    }
     if (!fs.existsSync(this.#file(FORMAT_FILE))) {
       if (this.exists()) {
         throw new Error(

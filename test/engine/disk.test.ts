@@ -133,6 +133,27 @@ describe('what is on disk', () => {
     fs.rmSync(copy, { recursive: true })
   })
 
+  test('reserves positions ahead of use, and writes for that alone only once a block', async () => {
+    const [engine] = await start({ reserveSequences: 64 })
+    const before = transactions(folder)
+    const unwanted = () => record([message('a', 'x')], [false])
+    for (let n = 0; n < 640; n++) await engine.append(unwanted())
+    expect(transactions(folder) - before).toBe(10)
+    const { last } = engine.bounds()
+    const copy = crashed()
+    const [again] = await start({ directory: copy, reserveSequences: 64 })
+    expect(again.bounds().last).toBeGreaterThan(last)
+    expect(again.bounds().last).toBeLessThan(last + 2 * 64 * 1024)
+    await stop(again)
+    fs.rmSync(copy, { recursive: true })
+    // More in one turn than was reserved: refused rather than used twice.
+    const refused = await Promise.all(
+      Array.from({ length: 200 }, () => faultOf(engine.append(unwanted()))),
+    )
+    expect(refused).toContain('full')
+    await engine.append(unwanted())
+  })
+
   test('a restart still knows what was forgotten', async () => {
     const [engine] = await start()
     for (let n = 1; n <= 3; n++) await engine.append(numbered(n, n * 10))

@@ -1,0 +1,164 @@
+// One connection to the NATS servers that never gives up: it finds another server when its own
+// goes, says so, and refuses servers too old to be trusted.
+
+import fs from 'node:fs'
+import {
+  type ConnectionOptions,
+  connect,
+  credsAuthenticator,
+  type NatsConnection,
+  nkeyAuthenticator,
+} from '@nats-io/transport-node'
+import type { NatsOptions } from './options.ts'
+
+/** Batch direct get and message TTL need 2.11, one winner of two writers 2.12. */
+const OLDEST = [2, 12] as const
+
+export class Connection {
+  readonly nc: NatsConnection
+  #connected = true
+  #lostAt = 0
+  #onChange: (connected: boolean) => void = () => {}
+
+  private constructor(nc: NatsConnection, notify: (message: string) => void) {
+    this.nc = nc
+    void this.#watch(notify)
+  }
+
+  /** Throws a person-readable Error when no server answers or one is too old. */
+  static async open(options: NatsOptions, name: string): Promise<Connection> {
+    const { servers, notify = () => {} } = options
+    let nc: NatsConnection
+    try {
+      nc = await connect(connectionOptions(options, name))
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error)
+      throw new Error(
+        `no NATS server answered at ${servers.map(withoutSecrets).join(', ')} (${why}): start nats-server there, or correct the addresses, credentials or TLS options`,
+        { cause: error },
+      )
+    }
+    const old = tooOld(nc.info?.version ?? '')
+    if (old !== null) {
+      await nc.close()
+      throw new Error(old)
+    }
+    return new Connection(nc, notify)
+  }
+
+  get connected(): boolean {
+    return this.#connected
+  }
+
+  /** Milliseconds since it was lost; 0 while it is there. */
+  get awayFor(): number {
+    return this.#connected ? 0 : performance.now() - this.#lostAt
+  }
+
+  /** Largest message the server takes, headers included. */
+  get maxPayload(): number {
+    return this.nc.info?.max_payload ?? 1024 * 1024
+  }
+
+  /** One listener: told when the connection is lost and when it is back. */
+  onChange(listener: (connected: boolean) => void): void {
+    this.#onChange = listener
+  }
+
+  async close(): Promise<void> {
+    this.#onChange = () => {}
+    await this.nc.close()
+  }
+
+  async #watch(notify: (message: string) => void): Promise<void> {
+    for await (const status of this.nc.status()) {
+      if (status.type === 'disconnect' && this.#connected) {
+        this.#connected = false
+        this.#lostAt = performance.now()
+        this.#onChange(false)
+      } else if (status.type === 'reconnect') {
+        const old = tooOld(this.nc.info?.version ?? '')
+        if (old !== null) notify(old)
+        this.#connected = true
+        this.#onChange(true)
+      } else if (status.type === 'error') {
+        notify(`NATS refused: ${status.error.message}`)
+      }
+    }
+  }
+}
+
+function connectionOptions(options: NatsOptions, name: string): ConnectionOptions {
+  const { servers, tls, user, password, token } = options
+  const addresses = servers.map(address)
+  const secure = tls !== undefined || addresses.some(({ secure }) => secure)
+  const known = addresses.find(({ user }) => user !== '')
+  const login = user ?? known?.user
+  const authenticator = authenticatorOf(options)
+  return {
+    servers: addresses.map(({ host }) => host),
+    name,
+    timeout: 2_000,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 200,
+    reconnectJitter: 100,
+    reconnectJitterTLS: 200,
+    // A server that hangs is left within five seconds: as long as an election takes.
+    pingInterval: 1_500,
+    maxPingOut: 2,
+    // A password that is being changed on the servers must not end this node.
+    ignoreAuthErrorAbort: true,
+    noAsyncTraces: true,
+    ...(secure ? { tls: { ...tls } } : {}),
+    ...(authenticator ? { authenticator } : {}),
+    ...(token === undefined ? {} : { token }),
+    ...(login === undefined ? {} : { user: login, pass: password ?? known?.password ?? '' }),
+  }
+}
+
+function authenticatorOf(options: NatsOptions): ConnectionOptions['authenticator'] {
+  const { credentialsFile, nkeyFile } = options
+  if (credentialsFile !== undefined) return credsAuthenticator(fs.readFileSync(credentialsFile))
+  if (nkeyFile !== undefined) {
+    return nkeyAuthenticator(Buffer.from(fs.readFileSync(nkeyFile, 'utf8').trim()))
+  }
+  return undefined
+}
+
+interface Address {
+  /** `host:port` */
+  readonly host: string
+  readonly secure: boolean
+  readonly user: string
+  readonly password: string
+}
+
+function address(text: string): Address {
+  const full = text.includes('://') ? text : `nats://${text}`
+  const url = URL.canParse(full) ? new URL(full) : null
+  if (url === null || !/^(nats|tls):$/.test(url.protocol) || url.hostname === '') {
+    throw new Error(
+      `"${withoutSecrets(text)}" is no address of a NATS server: write nats://host:4222`,
+    )
+  }
+  return {
+    host: `${url.hostname}:${url.port || '4222'}`,
+    secure: url.protocol === 'tls:',
+    user: decodeURIComponent(url.username),
+    password: decodeURIComponent(url.password),
+  }
+}
+
+function withoutSecrets(text: string): string {
+  return text.replace(/\/\/[^@/]*@/, '//')
+}
+
+/** Why a server of this version cannot be used; null when it can. */
+export function tooOld(version: string): string | null {
+  const [major = 0, minor = 0] = version.split('.').map((part) => Number.parseInt(part, 10))
+  if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return null
+  return (
+    `nats-server ${version || 'of unknown version'} is too old: before ${OLDEST.join('.')} two brokers could both ` +
+    'win a session, and stored messages could not be read in batches; update nats-server'
+  )
+}

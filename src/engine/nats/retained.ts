@@ -1,0 +1,214 @@
+// Retained messages on the servers: one per topic, with the position it belongs to. A change is
+// stored only over an equal or lower position, so that all nodes end with the same one.
+
+import type { RetainedMessage } from '../../core/engine.ts'
+import type { Topic } from '../../core/topics.ts'
+import { type Message, NO_BYTES, type Pos } from '../../core/types.ts'
+import type { RecordCodec, ResolveTopic } from '../record.ts'
+import { DamageError } from '../sealed.ts'
+import type { Names } from './options.ts'
+import { NODE_HEADER, type Reader, type Stored, storedOf } from './reader.ts'
+import { Register } from './register.ts'
+import { tokenOf } from './session-record.ts'
+
+/** How long a removal is remembered, for nodes that were cut off. */
+const REMOVAL_TTL = '1h'
+/** Milliseconds of silence after which changes that were not heard are looked for. */
+const SILENCE_MS = 5_000
+const HOLE_MS = 50
+
+export interface RetainedDeps {
+  readonly reader: Reader
+  /** Of the connection that listens. */
+  readonly tailReader: Reader
+  readonly names: Names
+  readonly codec: RecordCodec
+  readonly resolve: ResolveTopic
+  readonly changed: (change: RetainedMessage) => void
+  readonly damaged: (what: string) => void
+}
+
+interface Change {
+  readonly message: Message
+  readonly pos: Pos
+}
+
+interface Writer {
+  next: Change | null
+  waiting: { resolve: () => void; reject: (error: unknown) => void }[]
+}
+
+export class NatsRetained {
+  readonly #deps: RetainedDeps
+  readonly #register: Register
+  /** Newest version of each topic's record that is known here. */
+  readonly #known = new Map<string, number>()
+  /** One write per topic at a time; what comes meanwhile replaces what waits. */
+  readonly #writers = new Map<string, Writer>()
+  /** Everything up to this sequence was heard or read. */
+  #heard = 0
+  #highest = 0
+  #timer: NodeJS.Timeout | null = null
+  #catchingUp = false
+
+  constructor(deps: RetainedDeps) {
+    this.#deps = deps
+    this.#register = new Register(deps.reader, deps.names.retained)
+  }
+
+  /** Reports everything stored, and from then on what others store. */
+  async start(): Promise<void> {
+    const { tailReader, names } = this.#deps
+    tailReader.api.connection.nc.subscribe(names.repeated('r'), {
+      callback: (error, message) => {
+        if (error === null) this.#arrived(storedOf(message))
+      },
+    })
+    await tailReader.api.connection.nc.flush()
+    await this.catchUp()
+    this.#timer = setInterval(() => void this.catchUp(), SILENCE_MS)
+    this.#timer.unref()
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer)
+  }
+
+  /** Resolves when this change, or a newer one of its topic, is stored. Rejects with EngineError. */
+  store(message: Message, pos: Pos): Promise<void> {
+    const token = tokenOf(message.topic.bytes)
+    return new Promise((resolve, reject) => {
+      const writer = this.#writers.get(token)
+      if (writer === undefined) {
+        const fresh: Writer = { next: { message, pos }, waiting: [{ resolve, reject }] }
+        this.#writers.set(token, fresh)
+        void this.#write(token, fresh)
+        return
+      }
+      if (writer.next === null || writer.next.pos <= pos) writer.next = { message, pos }
+      writer.waiting.push({ resolve, reject })
+    })
+  }
+
+  /** The removal of a topic's retained message, of which only the name is left. */
+  remove(topic: string, pos: Pos): Promise<void> {
+    const bytes = Buffer.from(topic)
+    const found = this.#deps.resolve(bytes, 0, bytes.length)
+    return found === null ? Promise.resolve() : this.store(removal(found), pos)
+  }
+
+  /** Resolves when nothing is being written. */
+  async settled(): Promise<void> {
+    while (this.#writers.size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+
+  /** Reads what was stored and not heard: after a lost connection, or a message lost on its way. */
+  async catchUp(): Promise<void> {
+    if (this.#catchingUp) return
+    this.#catchingUp = true
+    const { tailReader, names } = this.#deps
+    try {
+      // What is removed meanwhile leaves holes; only what is there counts.
+      for await (const stored of tailReader.all(
+        names.retained,
+        names.subject('r', '*'),
+        this.#heard + 1,
+      )) {
+        this.#apply(stored)
+        this.#heard = Math.max(this.#heard, stored.seq)
+      }
+      this.#heard = Math.max(this.#heard, this.#highest)
+    } catch {
+      // Not connected: tried again when the connection is back, or after the next silence.
+    } finally {
+      this.#catchingUp = false
+    }
+  }
+
+  #arrived(stored: Stored): void {
+    this.#highest = Math.max(this.#highest, stored.seq)
+    this.#apply(stored)
+    if (stored.seq === this.#heard + 1) this.#heard = stored.seq
+    else if (stored.seq > this.#heard && !this.#catchingUp) {
+      setTimeout(() => void this.catchUp(), HOLE_MS).unref()
+    }
+  }
+
+  #apply(stored: Stored): void {
+    const { names, codec, changed, damaged } = this.#deps
+    const token = stored.subject.slice(names.subject('r', '').length)
+    if ((this.#known.get(token) ?? 0) >= stored.seq) return
+    this.#known.set(token, stored.seq)
+    // Our own are applied where they were made.
+    if (stored.from === names.node) return
+    try {
+      const { message, pos } = codec.decodeRetained(Buffer.from(token), stored.data)
+      const kept = message.payload.length > 0 ? message : null
+      changed({ topic: message.topic.name, message: kept, pos })
+    } catch (error) {
+      if (!(error instanceof DamageError)) throw error
+      damaged(`a retained message: ${error.message}`)
+    }
+  }
+
+  async #write(token: string, writer: Writer): Promise<void> {
+    while (writer.next !== null) {
+      const { next, waiting } = writer
+      writer.next = null
+      writer.waiting = []
+      try {
+        await this.#replace(token, next)
+        for (const { resolve } of waiting) resolve()
+      } catch (error) {
+        for (const { reject } of waiting) reject(error)
+      }
+    }
+    this.#writers.delete(token)
+  }
+
+  async #replace(token: string, { message, pos }: Change): Promise<void> {
+    const { names, codec } = this.#deps
+    const key = Buffer.from(token)
+    const bytes = codec.encodeRetained(key, message, pos)
+    let expected = this.#known.get(token) ?? 0
+    for (;;) {
+      const outcome = await this.#register.write({
+        subject: names.subject('r', token),
+        bytes,
+        expected,
+        isMine: (stored) => stored.data.equals(bytes),
+        headers: { [NODE_HEADER]: names.node },
+        ...(message.payload.length === 0 ? { ttl: REMOVAL_TTL } : {}),
+      })
+      if ('seq' in outcome) {
+        this.#known.set(token, Math.max(outcome.seq, this.#known.get(token) ?? 0))
+        return
+      }
+      const { found } = outcome
+      if (found !== null && this.#posOf(key, found) > pos) return
+      expected = found?.seq ?? 0
+    }
+  }
+
+  #posOf(key: Buffer, stored: Stored): Pos {
+    try {
+      return this.#deps.codec.decodeRetained(key, stored.data).pos
+    } catch (error) {
+      if (!(error instanceof DamageError)) throw error
+      return 0
+    }
+  }
+}
+
+function removal(topic: Topic): Message {
+  return {
+    topic,
+    payload: NO_BYTES,
+    properties: NO_BYTES,
+    qos: 0,
+    retain: true,
+    at: 0,
+    expires: Number.POSITIVE_INFINITY,
+    publisher: '',
+  }
+}

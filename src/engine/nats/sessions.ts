@@ -1,0 +1,395 @@
+// Who owns which session in the cluster, and its state: one record each, claimed and saved by
+// compare-and-set. The sequence of the claim is the epoch. An owner that is there is asked to let
+// go first; one that is gone answers nothing, which the servers say at once.
+
+import { type Claim, EngineError, type SessionSave } from '../../core/engine.ts'
+import type { Pos, StoredSession } from '../../core/types.ts'
+import { EMPTY_PROFILE, emptyFlow } from '../owners.ts'
+import { DamageError } from '../sealed.ts'
+import { decodeFlow, decodeProfile, encodeFlow, encodeProfile } from '../session-codec.ts'
+import type { Intents } from './intents.ts'
+import type { Names } from './options.ts'
+import type { Reader, Stored } from './reader.ts'
+import { type Outcome, Register } from './register.ts'
+import {
+  decodeSession,
+  encodeSession,
+  type Intent,
+  type SessionRecord,
+  tokenOf,
+} from './session-record.ts'
+
+/** How long the servers remember that a session ended, for whoever read it before. */
+const TOMBSTONE_TTL = '1h'
+
+export interface SessionsDeps {
+  readonly reader: Reader
+  readonly names: Names
+  /** Identity of the log. */
+  readonly log: string
+  readonly nonce: () => string
+  readonly intents: Intents
+  /** Asks a node to let go of a session; resolves false when it is not there. */
+  readonly kick: (node: string, id: string) => Promise<boolean>
+  /** Another node owns a session that this one believed to own. */
+  readonly lost: (id: string) => void
+  readonly damaged: (what: string) => void
+}
+
+/** A session this node owns. */
+interface Owned {
+  readonly epoch: number
+  /** Sequence of the newest version, ours. */
+  seq: number
+  profile: Buffer | null
+  flow: Buffer | null
+  /** Nonce of a write that was given up and may have happened. */
+  doubtful: string
+  /** Packet identifiers of QoS 2 that came with an append. */
+  introduced: Set<number>
+  intents: Intent[]
+}
+
+export class NatsSessions {
+  readonly #deps: SessionsDeps
+  readonly #register: Register
+  readonly #owned = new Map<string, Owned>()
+  /** What was asked of a session is done one after the other. */
+  readonly #chains = new Map<string, Promise<unknown>>()
+
+  constructor(deps: SessionsDeps) {
+    this.#deps = deps
+    this.#register = new Register(deps.reader, deps.names.sessions)
+  }
+
+  /** Sessions this node owns. */
+  get size(): number {
+    return this.#owned.size
+  }
+
+  claim(id: string): Promise<Claim> {
+    return this.#inTurn(id, () => this.#claim(id))
+  }
+
+  /** `group` is the append whose QoS 2 messages are saved here first. */
+  async save(saves: readonly SessionSave[], group: string | null): Promise<void> {
+    for (const { id, epoch } of saves) {
+      const owned = this.#owned.get(id)
+      if (owned !== undefined && owned.epoch !== epoch) throw fenced(id, epoch)
+    }
+    if (saves.length === 1) return this.#inTurn(saves[0]!.id, () => this.#save(saves[0]!, group))
+    await Promise.all(saves.map((save) => this.#inTurn(save.id, () => this.#save(save, group))))
+  }
+
+  /** The append is over: what was saved for it is no intent any more. */
+  settled(saves: readonly SessionSave[], group: string): void {
+    for (const { id } of saves) {
+      const owned = this.#owned.get(id)
+      if (owned) owned.intents = owned.intents.filter((intent) => intent.group !== group)
+    }
+  }
+
+  /** Another node takes the session: `letGo` ends our use of it, then it is not ours any more. */
+  async release(id: string, letGo: () => Promise<void>): Promise<void> {
+    if (!this.#owned.has(id)) return
+    await letGo()
+    await this.#inTurn(id, async () => {
+      this.#owned.delete(id)
+    })
+  }
+
+  /** Every stored session: ours as we know them, the others as a replica does. */
+  async *all(): AsyncIterable<StoredSession & { readonly node: string }> {
+    await Promise.allSettled(this.#chains.values())
+    const { names, reader } = this.#deps
+    const ours = new Set<string>()
+    for (const [id, { epoch, profile, flow }] of this.#owned) {
+      ours.add(id)
+      const stored = this.#storedOf(id, epoch, profile, flow)
+      if (stored !== null) yield { ...stored, node: names.node }
+    }
+    for await (const found of reader.all(names.sessions, names.subject('s', '*'))) {
+      const record = this.#decode(found)
+      if (record === null || ours.has(record.id) || this.#owned.has(record.id)) continue
+      const stored = this.#storedOf(record.id, record.epoch, record.profile, record.flow)
+      if (stored !== null) yield { ...stored, node: record.node }
+    }
+  }
+
+  #inTurn<T>(id: string, doing: () => Promise<T>): Promise<T> {
+    const before = this.#chains.get(id)
+    const mine = before === undefined ? doing() : before.then(doing, doing)
+    const over = (): void => {
+      if (this.#chains.get(id) === mine) this.#chains.delete(id)
+    }
+    this.#chains.set(id, mine)
+    mine.then(over, over)
+    return mine
+  }
+
+  // ---- Claiming ------------------------------------------------------------------------------
+
+  async #claim(id: string): Promise<Claim> {
+    const { token, subject } = this.#placeOf(id)
+    const mine = this.#owned.get(id)
+    let seq = 0
+    let record: SessionRecord | null = null
+    if (mine !== undefined) {
+      seq = mine.seq
+      record = { ...NOBODYS, node: this.#deps.names.node, ...mine }
+    } else {
+      const found = await this.#register.probably(subject)
+      seq = found?.seq ?? 0
+      record = found && (this.#decode(found) ?? NOBODYS)
+    }
+    for (;;) {
+      const letGo = record !== null && (await this.#askOwner(id, record))
+      if (letGo) {
+        const found = await this.#register.newest(subject)
+        if (found !== null && found.seq !== seq) {
+          seq = found.seq
+          record = this.#decode(found) ?? NOBODYS
+          // Somebody was faster: that one is asked in turn.
+          if (record.node !== this.#deps.names.node && !record.ended) continue
+        }
+      }
+      const outcome = await this.#take(id, token, subject, record, seq)
+      if ('seq' in outcome) return this.#claimed(id, outcome.seq, record)
+      seq = outcome.found?.seq ?? 0
+      record = outcome.found && (this.#decode(outcome.found) ?? NOBODYS)
+    }
+  }
+
+  #take(
+    id: string,
+    token: string,
+    subject: string,
+    record: SessionRecord | null,
+    expected: number,
+  ): Promise<Outcome> {
+    const { names, nonce } = this.#deps
+    const mark = nonce()
+    const claim: SessionRecord = {
+      ...(record === null || record.ended ? NOBODYS : record),
+      node: names.node,
+      nonce: mark,
+      epoch: 0,
+    }
+    const bytes = encodeSession(token, id, claim)
+    const isMine = (stored: Stored): boolean => this.#decode(stored)?.nonce === mark
+    return this.#register.write({ subject, bytes, expected, isMine })
+  }
+
+  async #claimed(id: string, epoch: number, record: SessionRecord | null): Promise<Claim> {
+    const { profile, flow, intents } = record === null || record.ended ? NOBODYS : record
+    const known = this.#owned.get(id)
+    const owned: Owned = {
+      epoch,
+      seq: epoch,
+      profile,
+      flow,
+      doubtful: '',
+      introduced: known?.introduced ?? new Set(),
+      intents: [...(known?.intents ?? [])],
+    }
+    this.#owned.set(id, owned)
+    let stored = this.#storedOf(id, epoch, profile, flow)
+    if (known === undefined && stored !== null) {
+      const lost = await this.#deps.intents.unfulfilled(intents)
+      if (lost.size > 0) {
+        const receiving = stored.flow.receiving.filter((packetId) => !lost.has(packetId))
+        stored = { ...stored, flow: { ...stored.flow, receiving } }
+      }
+      for (const packetId of stored.flow.receiving) owned.introduced.add(packetId)
+    }
+    return { epoch, stored }
+  }
+
+  /** Whether an owner was there and let go. */
+  async #askOwner(id: string, record: SessionRecord): Promise<boolean> {
+    if (record.ended || record.node === '' || record.node === this.#deps.names.node) return false
+    return this.#deps.kick(record.node, id)
+  }
+
+  // ---- Saving --------------------------------------------------------------------------------
+
+  async #save(save: SessionSave, group: string | null): Promise<void> {
+    const { id, epoch } = save
+    const { token, subject } = this.#placeOf(id)
+    const owned = this.#owned.get(id) ?? (await this.#readopt(id, subject, epoch))
+    if (owned === null || owned.epoch !== epoch) throw fenced(id, epoch)
+    const parts = this.#parts(owned, save, token, group)
+    const mark = this.#deps.nonce()
+    const record: SessionRecord = {
+      node: this.#deps.names.node,
+      nonce: mark,
+      epoch,
+      ended: save.ended === true,
+      ...parts,
+    }
+    const bytes = encodeSession(token, id, record)
+    await this.#replace(id, subject, owned, bytes, mark, record.ended)
+    owned.profile = parts.profile
+    owned.flow = parts.flow
+    // An owner that saves again finds its own tombstone.
+    if (record.ended) this.#owned.delete(id)
+  }
+
+  async #replace(
+    id: string,
+    subject: string,
+    owned: Owned,
+    bytes: Buffer,
+    mark: string,
+    ended: boolean,
+  ): Promise<void> {
+    for (;;) {
+      let outcome: Outcome
+      try {
+        outcome = await this.#register.write({
+          subject,
+          bytes,
+          expected: owned.seq,
+          isMine: (stored) => this.#decode(stored)?.nonce === mark,
+          ...(ended ? { ttl: TOMBSTONE_TTL } : {}),
+        })
+      } catch (error) {
+        owned.doubtful = mark
+        throw error
+      }
+      if ('seq' in outcome) {
+        owned.seq = outcome.seq
+        return
+      }
+      const { found } = outcome
+      const theirs = found && this.#decode(found)
+      if (found !== null && owned.doubtful !== '' && theirs?.nonce === owned.doubtful) {
+        // The write that was given up had happened.
+        owned.seq = found.seq
+        continue
+      }
+      this.#owned.delete(id)
+      this.#deps.lost(id)
+      throw fenced(id, owned.epoch)
+    }
+  }
+
+  /** After its end a session is not kept here: its owner may still save it anew. */
+  async #readopt(id: string, subject: string, epoch: number): Promise<Owned | null> {
+    const found = await this.#register.newest(subject)
+    const record = found && this.#decode(found)
+    if (found === null || record === null) return null
+    if (record.node !== this.#deps.names.node || record.epoch !== epoch || !record.ended)
+      return null
+    const owned: Owned = {
+      epoch,
+      seq: found.seq,
+      profile: null,
+      flow: null,
+      doubtful: '',
+      introduced: new Set(),
+      intents: [],
+    }
+    this.#owned.set(id, owned)
+    return owned
+  }
+
+  #parts(
+    owned: Owned,
+    save: SessionSave,
+    token: string,
+    group: string | null,
+  ): Pick<SessionRecord, 'profile' | 'flow' | 'intents'> {
+    if (save.ended) return { profile: null, flow: null, intents: [] }
+    const key = Buffer.from(token)
+    let { profile, flow } = owned
+    if (save.profile) profile = encodeProfile(key, save.profile, save.epoch, null)
+    if (save.flow) {
+      const receiving = this.#receiving(owned, save.flow.receiving, group)
+      flow = encodeFlow(key, { ...save.flow, receiving }, save.epoch, null)
+    }
+    return { profile, flow, intents: owned.intents }
+  }
+
+  /**
+   * The identifiers that may be remembered. One that comes with an append is an intent until that is over;
+   * one whose append has not been asked for yet must not be remembered at all, or its message, sent again
+   * after a crash, would be taken for a repetition.
+   */
+  #receiving(owned: Owned, all: readonly number[], group: string | null): number[] {
+    const fresh = all.filter((packetId) => !owned.introduced.has(packetId))
+    if (group === null) {
+      owned.introduced = new Set(all.filter((packetId) => owned.introduced.has(packetId)))
+      return [...owned.introduced]
+    }
+    owned.introduced = new Set(all)
+    if (fresh.length > 0) owned.intents.push(this.#deps.intents.made(group, fresh))
+    return [...all]
+  }
+
+  // ---- Reading -------------------------------------------------------------------------------
+
+  #placeOf(id: string): { token: string; subject: string } {
+    const token = tokenOf(Buffer.from(id))
+    return { token, subject: this.#deps.names.subject('s', token) }
+  }
+
+  #decode(stored: Stored): (SessionRecord & { readonly id: string }) | null {
+    const token = stored.subject.slice(this.#deps.names.subject('s', '').length)
+    try {
+      return decodeSession(token, stored.data)
+    } catch (error) {
+      if (!(error instanceof DamageError)) throw error
+      this.#deps.damaged(`session record ${token}: ${error.message}`)
+      return null
+    }
+  }
+
+  #storedOf(
+    id: string,
+    epoch: number,
+    profile: Buffer | null,
+    flow: Buffer | null,
+  ): StoredSession | null {
+    if (profile === null && flow === null) return null
+    const key = Buffer.from(this.#placeOf(id).token)
+    try {
+      return {
+        id,
+        epoch,
+        profile: profile === null ? EMPTY_PROFILE : decodeProfile(key, profile).part,
+        flow: flow === null ? emptyFlow(this.#deps.log) : decodeFlow(key, flow).part,
+      }
+    } catch (error) {
+      if (!(error instanceof DamageError)) throw error
+      this.#deps.damaged(`session "${id}": ${error.message}`)
+      return null
+    }
+  }
+}
+
+const NOBODYS: SessionRecord = {
+  node: '',
+  nonce: '',
+  epoch: 0,
+  ended: false,
+  profile: null,
+  flow: null,
+  intents: [],
+}
+
+/** The lowest position a stored session may still need. */
+export function floorOf(stored: StoredSession): Pos {
+  let floor = stored.flow.cursor + 1
+  for (const { positions } of stored.flow.sending) {
+    for (const pos of positions) floor = Math.min(floor, pos)
+  }
+  return floor
+}
+
+function fenced(id: string, epoch: number): EngineError {
+  return new EngineError(
+    'fenced',
+    `session "${id}" was claimed again since epoch ${epoch}: its new owner keeps its state`,
+  )
+}

@@ -1,0 +1,211 @@
+// The four streams of a cluster: log, sessions, retained messages, nodes. Made by the first node
+// that starts, checked by every other.
+
+import { type Api, ApiError, ErrCode, Patience, Unanswered } from './api.ts'
+import type { Names, NatsOptions } from './options.ts'
+import type { StreamInfo } from './reader.ts'
+
+/** Says that a stream is ours, and which layout it has. */
+const FORMAT_KEY = 'partyline'
+const FORMAT = '1'
+/** Holds the identity of the log. */
+const LOG_KEY = 'partyline_log'
+const SECOND_NS = 1_000_000_000
+/** Seconds within which a record that is sent again is stored once; appends are retried for 20. */
+export const DUPLICATE_WINDOW_S = 60
+const LOG_BYTES = 8 * 1024 ** 3
+const LOG_BYTES_MIN = 64 * 1024 ** 2
+/** Milliseconds a cluster that is starting may take until it answers. */
+const START_MS = 20_000
+
+type Config = Readonly<Record<string, unknown>> & { readonly name: string }
+
+export class Streams {
+  readonly #api: Api
+  readonly #names: Names
+  readonly #options: NatsOptions
+  readonly #notify: (message: string) => void
+  #replicas: number
+
+  constructor(api: Api, names: Names, options: NatsOptions) {
+    this.#api = api
+    this.#names = names
+    this.#options = options
+    this.#notify = options.notify ?? (() => {})
+    this.#replicas = options.replicas ?? 3
+  }
+
+  /** Makes what is missing. Throws a person-readable Error. `identity` becomes the log's if it is new. */
+  async ensure(identity: string): Promise<{ log: string; cap: number; replicas: number }> {
+    const info = await this.#ensureLog(identity)
+    const log = info.config.metadata?.[LOG_KEY]
+    if (log === undefined) {
+      throw new Error(`the stream ${this.#names.log} has lost the identity of its log: remove it`)
+    }
+    // The others are as safe as the log is.
+    this.#replicas = info.config.num_replicas
+    for (const config of this.#others()) await this.#ensureOne(config)
+    return { log, cap: info.config.max_bytes, replicas: this.#replicas }
+  }
+
+  async #ensureLog(identity: string): Promise<StreamInfo> {
+    const { logBytes } = this.#options
+    for (let bytes = logBytes ?? LOG_BYTES; ; bytes = Math.floor(bytes / 2)) {
+      try {
+        const info = await this.#ensureOne(this.#logConfig(identity, bytes))
+        if (logBytes === undefined && info.config.max_bytes < LOG_BYTES) {
+          this.#notify(`the log holds ${info.config.max_bytes} bytes: the servers grant no more`)
+        }
+        return info
+      } catch (error) {
+        const small = logBytes !== undefined || bytes <= LOG_BYTES_MIN
+        if (small || !isTooMuch(error)) throw readable(error, this.#names.log)
+      }
+    }
+  }
+
+  #logConfig(identity: string, bytes: number): Config {
+    const { log, prefix } = this.#names
+    return {
+      ...this.#common(log, 'l', { [LOG_KEY]: identity }),
+      discard: 'new',
+      max_bytes: bytes,
+      duplicate_window: DUPLICATE_WINDOW_S * SECOND_NS,
+      republish: { src: `${prefix}.l.*`, dest: `${prefix}.t.l.{{wildcard(1)}}` },
+    }
+  }
+
+  #others(): Config[] {
+    const { sessions, retained, nodes, prefix } = this.#names
+    const newest = { max_msgs_per_subject: 1, duplicate_window: SECOND_NS }
+    return [
+      { ...this.#common(sessions, 's', {}), ...newest },
+      {
+        ...this.#common(retained, 'r', {}),
+        ...newest,
+        republish: { src: `${prefix}.r.*`, dest: `${prefix}.t.r.{{wildcard(1)}}` },
+      },
+      { ...this.#common(nodes, 'p', {}), ...newest },
+    ]
+  }
+
+  #common(name: string, kind: string, metadata: Record<string, string>): Config {
+    return {
+      name,
+      subjects: [`${this.#names.prefix}.${kind}.*`],
+      retention: 'limits',
+      storage: 'file',
+      num_replicas: this.#replicas,
+      allow_direct: true,
+      allow_msg_ttl: true,
+      metadata: { [FORMAT_KEY]: FORMAT, ...metadata },
+    }
+  }
+
+  /** Waits for a cluster that is still electing its first leader. */
+  async #ensureOne(config: Config): Promise<StreamInfo> {
+    const patience = new Patience(START_MS)
+    for (;;) {
+      try {
+        return await this.#attempt({ ...config, num_replicas: this.#replicas })
+      } catch (error) {
+        const waits = error instanceof Unanswered || isElecting(error)
+        if (!waits || patience.over) throw readable(error, config.name)
+        await patience.pause()
+      }
+    }
+  }
+
+  async #attempt(config: Config): Promise<StreamInfo> {
+    const known = await this.#known(config.name)
+    if (known !== null) return this.#checked(known, config.name)
+    try {
+      const made = await this.#api.ask<StreamInfo>(`STREAM.CREATE.${config.name}`, config, 10_000)
+      return made
+    } catch (error) {
+      if (isTooFewServers(error) && this.#options.replicas === undefined && this.#replicas > 1) {
+        this.#fewer()
+        return this.#attempt({ ...config, num_replicas: this.#replicas })
+      }
+      // Another node made it at the same moment.
+      if (error instanceof ApiError && error.errCode === ErrCode.streamExists) {
+        const others = await this.#known(config.name)
+        if (others !== null) return this.#checked(others, config.name)
+      }
+      throw error
+    }
+  }
+
+  /** With two servers one copy: either of two stops when the other does, so two would be worse. */
+  #fewer(): void {
+    this.#replicas = 1
+    this.#notify(
+      'ONE copy of everything: fewer than three NATS servers are here, so the loss of one is the loss of all it ' +
+        'holds; add servers, then raise num_replicas of the streams with the nats tool',
+    )
+  }
+
+  async #known(name: string): Promise<StreamInfo | null> {
+    try {
+      return await this.#api.ask<StreamInfo>(`STREAM.INFO.${name}`)
+    } catch (error) {
+      if (error instanceof ApiError && error.errCode === ErrCode.streamNotFound) return null
+      throw error
+    }
+  }
+
+  #checked(info: StreamInfo, name: string): StreamInfo {
+    const format = info.config.metadata?.[FORMAT_KEY]
+    if (format === undefined) {
+      throw new Error(
+        `the stream ${name} is somebody else's: choose another prefix for Partyline's, or remove it`,
+      )
+    }
+    if (format !== FORMAT) {
+      throw new Error(
+        `the stream ${name} has format ${format}; this version reads ${FORMAT}: update it`,
+      )
+    }
+    const { replicas } = this.#options
+    if (replicas !== undefined && replicas !== info.config.num_replicas) {
+      this.#notify(
+        `the stream ${name} has ${info.config.num_replicas} copies, not ${replicas}: change num_replicas with the nats tool`,
+      )
+    }
+    return info
+  }
+}
+
+function isTooFewServers(error: unknown): boolean {
+  return (
+    error instanceof ApiError &&
+    (error.errCode === ErrCode.notClustered || error.errCode === ErrCode.noPeers)
+  )
+}
+
+function isTooMuch(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined
+  return (
+    cause instanceof ApiError &&
+    (cause.errCode === ErrCode.noStorage || cause.errCode === ErrCode.noResources)
+  )
+}
+
+function isElecting(error: unknown): boolean {
+  return error instanceof ApiError && error.code === 503 && error.errCode === 10008
+}
+
+function readable(error: unknown, name: string): Error {
+  if (error instanceof Unanswered) {
+    return new Error(
+      'the NATS servers do not answer for JetStream: start them with -js (or a jetstream block), and enough of them to elect a leader',
+      { cause: error },
+    )
+  }
+  if (error instanceof ApiError) {
+    return new Error(`the NATS servers did not make the stream ${name}: ${error.message}`, {
+      cause: error,
+    })
+  }
+  return error instanceof Error ? error : new Error(String(error))
+}
