@@ -70,6 +70,8 @@ export interface ClientEvents {
   /** The broker has surely taken it, and nothing older on its topic can come after it. */
   retainedTaken(message: Published): void
   will(payload: string): void
+  /** A packet written or read, for whoever replays a seed. */
+  trace(peer: string, way: '->' | '<-', packet: Packet): void
   retained(client: string, topic: string, payload: string): void
 }
 
@@ -339,6 +341,7 @@ export class SimClient {
 
   #write(connection: Connection, packet: Packet): void {
     if (connection.over) return
+    this.#events.trace(connection.wire.peer, '->', packet)
     connection.wire.write(generate(packet, { protocolVersion: this.plan.version }))
   }
 
@@ -346,6 +349,7 @@ export class SimClient {
 
   #packet(connection: Connection, packet: Packet): void {
     if (connection.over) return
+    this.#events.trace(connection.wire.peer, '<-', packet)
     switch (packet.cmd) {
       case 'connack': {
         const code = packet.reasonCode ?? packet.returnCode ?? 0

@@ -1,4 +1,4 @@
-// `npm run sim -- [--seeds N] [--seed S]`: runs seeds 1 … N, or replays one. Says what a failing
+// `npm run sim -- [--seeds N] [--seed S [--trace]]`: runs seeds 1 … N, or replays one. Says what a failing
 // seed broke and how to see it again; exit status 1 then.
 
 import { parseArgs } from 'node:util'
@@ -10,6 +10,8 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '1000' },
     seed: { type: 'string' },
     from: { type: 'string', default: '1' },
+    /** Print every packet. */
+    trace: { type: 'boolean', default: false },
     /** Failing seeds to look for before giving up. */
     failures: { type: 'string', default: '5' },
   },
@@ -17,7 +19,12 @@ const { values } = parseArgs({
 
 async function one(seed: number): Promise<Outcome | Error> {
   try {
-    return await new World(seed).run()
+    const world = new World(seed)
+    if (values.trace) {
+      console.log(JSON.stringify(world.plan))
+      world.watch.onTrace = (line) => console.log(line)
+    }
+    return await world.run()
   } catch (error) {
     return error as Error
   }

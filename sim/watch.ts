@@ -1,6 +1,7 @@
 // Watches wires and bounds from outside: who is live under which name, why a wire was ended, when
 // a will was due, what a topic retains, how much is queued.
 
+import type { Packet } from 'mqtt-packet'
 import type { Broker } from '../src/core/broker.ts'
 import type { ClientEvents, Connection, SimClient } from './client.ts'
 import type { Clock } from './clock.ts'
@@ -45,6 +46,7 @@ export class Watch implements ClientEvents {
   #killedAt = 0
   /** Found where nothing may be thrown. */
   #fault: Violation | null = null
+  onTrace: ((line: string) => void) | null = null
   onRetained: (topic: string, number: number) => void = () => {}
 
   constructor(clock: Clock, plan: Plan) {
@@ -59,6 +61,7 @@ export class Watch implements ClientEvents {
 
   killed(): void {
     this.#killedAt = this.#clock.time
+    this.note('the process is killed')
     for (const { wire } of this.#open) wire.killed()
     this.#open.clear()
     this.#broker = null
@@ -85,6 +88,7 @@ export class Watch implements ClientEvents {
     if (visits === undefined) this.#visits.set(id, [visit])
     else visits.push(visit)
     this.#open.add(visit)
+    wire.onParted = (why) => this.note(`${wire.peer}: ${why}`)
     wire.onWritten = (bytes) => {
       if (visit.acceptedAt === 0 && bytes[0] === 0x20 && bytes[3] === 0) this.#welcomed(visit)
     }
@@ -125,6 +129,10 @@ export class Watch implements ClientEvents {
     const left = known.wire.partedAt === 0 ? now : known.wire.partedAt
     if (!present && now - left < lasts) {
       throw new Violation(`the session of ${plan.id} is gone after ${now - left} of ${lasts} ms`)
+    }
+    const attempts = before.some((v) => v.connection === null && v.openedAt >= known.openedAt)
+    if (attempts && now - left >= lasts && visit.client.generation !== null) {
+      visit.client.generation.doubtful = true
     }
     const latest = Math.max(...before.map((v) => v.wire.partedAt || now), this.#killedAt)
     if (present && this.#killedAt === 0 && visit.openedAt - latest > lasts + 1_000) {
@@ -168,6 +176,19 @@ export class Watch implements ClientEvents {
 
   retained(client: string, topic: string, payload: string): void {
     if (client === 'reader') this.onRetained(topic, Number(payload.split(' ', 1)[0]?.split(':')[1]))
+  }
+
+  trace(peer: string, way: '->' | '<-', packet: Packet): void {
+    this.onTrace?.(`${this.#stamp()} ${peer} ${way} ${describe(packet)}`)
+  }
+
+  /** Something that happened to the process or a wire. */
+  note(what: string): void {
+    this.onTrace?.(`${this.#stamp()} ${what}`)
+  }
+
+  #stamp(): string {
+    return `${this.#clock.turns} ${this.#clock.time - 1_700_000_000_000} ms`
   }
 
   // ---- Checks --------------------------------------------------------------------------------
@@ -258,4 +279,13 @@ export class Watch implements ClientEvents {
       throw new Violation(`${what} although the client was back in time`)
     }
   }
+}
+
+function describe(packet: Packet): string {
+  const parts = Object.entries(packet).flatMap(([key, value]) => {
+    if (value === null || value === false || key === 'length' || key === 'payload') return []
+    return key === 'cmd' ? [] : [`${key}=${JSON.stringify(value)}`]
+  })
+  const payload = packet.cmd === 'publish' ? ` "${packet.payload.toString().split(' ', 1)[0]}"` : ''
+  return `${packet.cmd}${payload} ${parts.join(' ')}`
 }

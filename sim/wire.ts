@@ -62,6 +62,8 @@ export class SimWire implements Wire {
   pausedSince = 0
   /** Everything the broker wrote, for whoever watches. */
   onWritten: (bytes: Buffer) => void = () => {}
+  /** The broker's end is finished with. */
+  onParted: (why: string) => void = () => {}
 
   constructor(
     peer: string,
@@ -129,6 +131,7 @@ export class SimWire implements Wire {
     this.#flush()
     this.partedAt = this.#clock.time
     this.endedByBroker = true
+    this.onParted('the broker ends it')
     this.#send(null)
     this.#runtime.after(GOODBYE_MS, () => this.#tellClosed())
   }
@@ -215,7 +218,10 @@ export class SimWire implements Wire {
   #tellClosed(fault?: Error): void {
     if (this.#closedTold || this.#runtime.dead) return
     this.#closedTold = true
-    if (this.partedAt === 0) this.partedAt = this.#clock.time
+    if (this.partedAt === 0) {
+      this.partedAt = this.#clock.time
+      this.onParted('the broker learns that it is lost')
+    }
     this.#reader?.closed(fault)
   }
 

@@ -97,8 +97,9 @@ export class Sessions {
   async #claim(request: ConnectRequest): Promise<Connected> {
     const { clientId, cleanStart, link } = request
     this.#takeOver(clientId)
+    const asked = this.#broker.engine.now()
     const { epoch, stored } = await this.#own(clientId)
-    let session = this.#resumable(clientId, stored, epoch)
+    let session = this.#resumable(clientId, stored, epoch, asked)
     if (cleanStart && session !== null) {
       await this.#end(session) // [MQTT-3.1.2-4]
       session = null
@@ -160,21 +161,20 @@ export class Sessions {
     link.close('session-taken-over', 'another client connected with the same client identifier')
   }
 
-  #resumable(clientId: string, stored: StoredSession | null, epoch: number): Session | null {
+  /** What there is to resume for a client that `asked` then; however long the claim took, it came in time. */
+  #resumable(
+    clientId: string,
+    stored: StoredSession | null,
+    epoch: number,
+    asked: number,
+  ): Session | null {
     const session = this.#byId.get(clientId) ?? (stored === null ? null : this.#revive(stored))
     if (session === null) return null
     session.epoch = epoch
-    if (!this.#isExpired(session)) return session
+    if (!isExpired(session, asked)) return session
     this.#broker.counters.sessionsExpired++
     void this.#end(session).catch(() => {})
     return null
-  }
-
-  #isExpired(session: Session): boolean {
-    return (
-      session.awaySince > 0 &&
-      session.awaySince + session.expiry * 1000 <= this.#broker.engine.now()
-    )
   }
 
   /** The link is gone, however. Safe to call for a link that lost its session to another. */
@@ -288,4 +288,8 @@ export class Sessions {
     this.#expiring.stop()
     this.#wills.stop()
   }
+}
+
+function isExpired({ awaySince, expiry }: Session, at: number): boolean {
+  return awaySince > 0 && awaySince + expiry * 1000 <= at
 }
