@@ -18,9 +18,9 @@ import { Commits } from './commits.ts'
 import { DataFolder } from './folder.ts'
 import { newLogIdentity } from './identity.ts'
 import { wantedBytes } from './kept.ts'
-import { LazyRetained } from './lazy-retained.ts'
 import { Owners } from './owners.ts'
 import { RecordCodec, type ResolveTopic } from './record.ts'
+import { RetainedTable } from './retained-table.ts'
 import { scanBeforeOpening } from './scan-process.ts'
 import { DamageError } from './sealed.ts'
 import { SessionTable } from './session-table.ts'
@@ -31,7 +31,6 @@ import {
   FIRST_KEY,
   firstPosition,
   type LogState,
-  nameKey,
   readChunk,
   recordKey,
   recordSequence,
@@ -73,13 +72,13 @@ export class DiskEngine implements Engine {
   readonly #options: DiskOptions
   readonly #folder: DataFolder
   readonly #codec: RecordCodec
-  readonly #lazy: LazyRetained
   readonly #block: number
   #events: EngineEvents | null = null
   #store!: Store
   #commits!: Commits
   #owners!: Owners
   #sessions!: SessionTable
+  #retained!: RetainedTable
   #space!: DiskSpace
   #log = ''
   #run = 0
@@ -97,8 +96,6 @@ export class DiskEngine implements Engine {
   /** Bytes of records that wait for their commit. */
   #pendingBytes = 0
   #cap = LOG_BYTES_MAX
-  /** Positions of retained messages that wait for their commit, by topic. */
-  readonly #retaining = new Map<string, Pos>()
   #damaged = 0
   #failed = false
 
@@ -107,7 +104,6 @@ export class DiskEngine implements Engine {
     this.#folder = new DataFolder(options.directory)
     this.#codec = new RecordCodec(options.resolve)
     this.#block = options.reserveSequences ?? BLOCK
-    this.#lazy = new LazyRetained(options.runtime, (changes) => this.#writeRetained(changes))
   }
 
   get log(): string {
@@ -134,12 +130,12 @@ export class DiskEngine implements Engine {
       this.#folder.unlock()
       throw error
     }
-    await this.#loadRetained()
+    await this.#retained.load((change) => events.retained(change))
   }
 
   async close(): Promise<void> {
     if (!this.#commits) return
-    await this.#lazy.flush()
+    await this.#retained.flush()
     await this.#commits.settled()
     let clean = !this.#failed
     if (clean) {
@@ -180,13 +176,13 @@ export class DiskEngine implements Engine {
         },
         refused: (error: EngineError) => {
           this.#pendingBytes -= bytes
-          if (this.#retaining.size > 0) this.#retained(record)
+          this.#retained.settle(record)
           reject(error)
         },
       }
       this.#pendingBytes += bytes
       if (changes.length === 0) return this.#commits.follow(who)
-      this.#retains(record)
+      this.#retained.expect(record)
       this.#commits.write(changes, who)
     })
   }
@@ -259,8 +255,7 @@ export class DiskEngine implements Engine {
   }
 
   retain(changes: readonly RetainedMessage[]): Promise<void> {
-    const newest = changes.filter(({ topic, pos }) => (this.#retaining.get(topic) ?? 0) <= pos)
-    return newest.length === 0 ? DONE : this.#lazy.add(newest)
+    return this.#retained.add(changes)
   }
 
   cast(_node: string | null, _bytes: Buffer): void {
@@ -290,6 +285,13 @@ export class DiskEngine implements Engine {
       store,
       (what) => this.#damage(what),
       () => this.#log,
+    )
+    this.#retained = new RetainedTable(
+      store,
+      this.#codec,
+      runtime,
+      (changes) => this.#write(changes),
+      (what) => this.#damage(what),
     )
     this.#commits = new Commits(
       store,
@@ -333,24 +335,6 @@ export class DiskEngine implements Engine {
     }
   }
 
-  async #loadRetained(): Promise<void> {
-    let from: Buffer | null = FIRST_KEY
-    while (from) {
-      const chunk = readChunk(this.#store.retained, from)
-      for (const { key, value } of chunk.entries) {
-        try {
-          const { message, pos } = this.#codec.decodeRetained(key, value)
-          this.#events!.retained({ topic: message.topic.name, message, pos })
-        } catch (error) {
-          if (!(error instanceof DamageError)) throw error
-          this.#damage(`a retained message: ${error.message}`)
-        }
-      }
-      from = chunk.next
-      await nextTurn()
-    }
-  }
-
   /** Throws when the record cannot be taken now. */
   #admit(record: LogRecord, bytes: number): void {
     if (this.#failed) throw failure(null)
@@ -381,15 +365,9 @@ export class DiskEngine implements Engine {
       changes.push({ table: store.log, key, value })
       size += value.length
     }
-    for (let i = 0; i < record.messages.length; i++) {
-      const message = record.messages[i]!
-      if (!message.retain || message.qos === 0) continue
-      const { key } = nameKey(message.topic.bytes)
-      const pos = firstPosition(this.#next) + i
-      const value =
-        message.payload.length > 0 ? this.#codec.encodeRetained(key, message, pos) : null
-      changes.push({ table: store.retained, key, value })
-      size += value?.length ?? 0
+    for (const change of this.#retained.changesOf(record, firstPosition(this.#next))) {
+      changes.push(change)
+      size += change.value?.length ?? 0
     }
     // Saves alone pass: acknowledgements are what makes room again.
     if (size > 0 && !this.#space.hasRoomFor(size)) {
@@ -399,57 +377,11 @@ export class DiskEngine implements Engine {
     return changes
   }
 
-  /** Notes the retained messages of a record, so that older ones of QoS 0 do not undo them. */
-  #retains(record: LogRecord): void {
-    for (let i = 0; i < record.messages.length; i++) {
-      const { retain, qos, topic } = record.messages[i]!
-      if (!retain || qos === 0) continue
-      this.#retaining.set(topic.name, record.first + i)
-      this.#lazy.supersede(topic.name, record.first + i)
-    }
-  }
-
-  /** Retained messages of QoS 0, where nothing newer is stored. */
-  async #writeRetained(changes: readonly RetainedMessage[]): Promise<void> {
-    const table = this.#store.retained
-    const writes: Change[] = []
-    for (const { topic, message, pos } of changes) {
-      if ((this.#retaining.get(topic) ?? 0) > pos) continue
-      const { key } = nameKey(message ? message.topic.bytes : Buffer.from(topic))
-      if (this.#retainedPos(key) > pos) continue
-      const value = message && this.#codec.encodeRetained(key, message, pos)
-      writes.push({ table, key, value })
-    }
-    if (writes.length > 0) await this.#write(writes)
-  }
-
-  #retainedPos(key: Buffer): Pos {
-    const value = this.#store.retained.getBinary(key)
-    if (!value) return 0
-    try {
-      return this.#codec.decodeRetained(key, value).pos
-    } catch (error) {
-      if (!(error instanceof DamageError)) throw error
-      this.#damage(`a retained message, now replaced: ${error.message}`)
-      return 0
-    }
-  }
-
   #emit(record: LogRecord): void {
     const { first, messages } = record
     this.#last = first + Math.max(messages.length, 1) - 1
-    if (this.#retaining.size > 0) this.#retained(record)
+    this.#retained.settle(record)
     this.#events!.record(record)
-  }
-
-  /** The record is stored or refused: nothing it retains is on its way any more. */
-  #retained(record: LogRecord): void {
-    for (let i = 0; i < record.messages.length; i++) {
-      const { retain, topic } = record.messages[i]!
-      if (retain && this.#retaining.get(topic.name) === record.first + i) {
-        this.#retaining.delete(topic.name)
-      }
-    }
   }
 
   #reserve(): void {
@@ -545,8 +477,4 @@ function failure(cause: unknown): EngineError {
     `the disk did not take what was written${why}: nothing is acknowledged any more; check the disk, then start again`,
     { cause },
   )
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
 }

@@ -177,7 +177,11 @@ export class Presence {
     const { reader, names, wall } = this.#deps
     const asked = wall()
     const { nodes } = names
-    const { messages } = await reader.batch(nodes, { seq: 1, batch: 1_000, next_by_subj: names.subject('p', '*') })
+    const { messages } = await reader.batch(nodes, {
+      seq: 1,
+      batch: 1_000,
+      next_by_subj: names.subject('p', '*'),
+    })
     const seen = new Set<string>()
     let fresh = true
     for (const stored of messages) {
