@@ -27,7 +27,10 @@ export function clientCommand(): Command {
   return new Command('client')
     .description('a terminal for the line protocol: publish, subscribe, or just talk to the server')
     .usage('[options] <host> [port] [PUBLISHER|SUBSCRIBER] [topic ...]')
-    .argument('<words...>', 'the server (several as host:port,host:port), a role and its topics')
+    .argument(
+      '<host...>',
+      'the server (several as host:port,host:port), its port, a role and its topics',
+    )
     .option('--reconnect', 'when the server goes away, connect again and take the role up again')
     .option('--user <name>', 'log in; the password is taken from PARTYLINE_PASSWORD')
     .addHelpText('after', EXAMPLES)

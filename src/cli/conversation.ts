@@ -121,7 +121,9 @@ export class Conversation {
 
   #giveUp(why: string): void {
     const port = this.#wishes.servers[0]?.port
-    this.#around.notice(`${why}; is the server running? start one with: partyline serve ${port}`)
+    this.#around.notice(
+      `${why}; is the server running? start one with: npx partyline serve ${port}`,
+    )
     this.#finish(Ending.failed)
   }
 

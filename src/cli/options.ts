@@ -1,7 +1,7 @@
 // Turns the table of options into commander's: flags, help by groups, and back into the
 // values that config.ts checks. Nothing is validated here.
 
-import { type Command, Option as Flag } from 'commander'
+import { type Command, Option as Flag, InvalidArgumentError } from 'commander'
 import { amount } from '../server/config.ts'
 import { OPTIONS, type Option } from '../server/options.ts'
 
@@ -17,7 +17,7 @@ export function addServerOptions(command: Command): Command {
       command.addOption(flagOf(option))
     }
   }
-  return command
+  return command.addOption(portFlag())
 }
 
 /** What was given, by name of flag, as `settingsFromShell` wants it. */
@@ -25,9 +25,20 @@ export function givenFlags(
   command: Command,
   ports: readonly string[],
 ): Readonly<Record<string, unknown>> {
-  const given: Record<string, unknown> = { port: ports }
+  const given: Record<string, unknown> = {}
   for (const flag of command.options) given[flag.name()] = command.opts()[flag.attributeName()]
-  return given
+  return { ...given, port: ports }
+}
+
+/**
+ * Flags that npm took for its own because the two dashes before them were forgotten, as in
+ * `npm start --users=FILE`; npm hands them on as variables.
+ */
+export function keptByNpm(env: Readonly<Record<string, string | undefined>>): string[] {
+  if (env.npm_lifecycle_event !== 'start') return []
+  return OPTIONS.flatMap(({ flag }) =>
+    flag !== null && `npm_config_${flag.replaceAll('-', '_')}` in env ? [flag] : [],
+  )
 }
 
 function flagOf(option: Option): Flag {
@@ -41,6 +52,13 @@ function flagOf(option: Option): Flag {
     ])
   }
   return flag
+}
+
+/** Many look for it; the ports are the command's arguments. */
+function portFlag(): Flag {
+  return new Flag('--port <port>').hideHelp().argParser((port) => {
+    throw new InvalidArgumentError(`a port needs no flag: partyline serve ${port}`)
+  })
 }
 
 function descriptionOf(option: Option): string {

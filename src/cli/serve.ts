@@ -9,7 +9,7 @@ import { type Log, openLog } from '../server/log.ts'
 import { NodeRuntime } from '../server/node-runtime.ts'
 import type { Settings } from '../server/options.ts'
 import { Server } from '../server/server.ts'
-import { addServerOptions, givenFlags } from './options.ts'
+import { addServerOptions, givenFlags, keptByNpm } from './options.ts'
 
 /** Milliseconds after which the process ends even if a client does not let go. */
 const END_MS = 4_500
@@ -29,11 +29,21 @@ export function serveCommand(): Command {
     .addHelpText('after', EXAMPLES)
   return addServerOptions(command).action(async (ports: string[]) => {
     try {
+      refuseKeptByNpm()
       await serve(settingsFromShell(givenFlags(command, ports), process.env))
     } catch (error) {
       command.error(`partyline serve: ${(error as Error).message}`)
     }
   })
+}
+
+/** Whoever wrote `npm start --users=FILE` wants users; a server without them would be a trap. */
+function refuseKeptByNpm(): void {
+  const [flag] = keptByNpm(process.env)
+  if (flag === undefined) return
+  throw new Error(
+    `npm took --${flag} for an option of its own; write two dashes before it: npm start -- --${flag} …`,
+  )
 }
 
 async function serve(settings: Settings): Promise<void> {

@@ -197,8 +197,14 @@ export function amount(option: Option, value: number): string {
 
 function refuse(option: Option, raw: Raw, expected: string): never {
   const example = exampleOf(option)
+  if (raw.name === 'port') {
+    throw new ConfigError(
+      option.key,
+      `${JSON.stringify(raw.value)} is no port; ports go from 1 to 65535, and 0 takes a free one; try ${example}`,
+    )
+  }
   const write = raw.name.startsWith('--') ? `${raw.name} ${example}` : `${raw.name}=${example}`
-  const hint = raw.name === option.key || raw.name === 'port' ? example : write
+  const hint = raw.name === option.key ? example : write
   throw new ConfigError(
     option.key,
     `${raw.name} ${expected}, not ${JSON.stringify(raw.value)}; try ${hint}`,

@@ -19,9 +19,9 @@ export class ListenError extends Error {
 export function sentence(code: string, host: string, port: number, platform: string): string {
   switch (code) {
     case 'EADDRINUSE':
-      return `port ${port} on ${host} is already in use${airPlay(port, platform)}; take another one: partyline serve ${port < 65_535 ? port + 1 : port - 1}`
+      return `port ${port} on ${host} is already in use${airPlay(port, platform)}; take another one: npx partyline serve ${port < 65_535 ? port + 1 : port - 1}`
     case 'EACCES':
-      return `port ${port} may not be opened by this user; take one above 1023: partyline serve 5000`
+      return `port ${port} may not be opened by this user; take one above 1023: npx partyline serve 5000`
     case 'EADDRNOTAVAIL':
       return `${host} is not an address of this machine; see which there are with \`ip addr\` or \`ifconfig\`, or leave --host out`
     case 'ENOTFOUND':

@@ -159,10 +159,10 @@ function readRoll(path: string, allowAnonymous: boolean): Roll {
     text = readFileSync(path, 'utf8')
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
-    const hint = missing ? `; make it with: partyline passwd ${path} NAME` : ''
-    throw new UsersFileError(path, `cannot be read: ${(error as Error).message}${hint}`, {
-      cause: error,
-    })
+    const why = missing
+      ? `there is no such file; make it with: npx partyline passwd ${path} NAME`
+      : `cannot be read: ${(error as Error).message}`
+    throw new UsersFileError(path, why, { cause: error })
   }
   const said = parseUsers(text, path)
   const file = { users: said.users, anonymous: said.anonymous ?? (allowAnonymous ? [] : null) }

@@ -221,7 +221,7 @@ describe('reloading', () => {
     writeFileSync(path, 'user alice\n')
     expect(() => users.reload()).toThrow(/line 1/)
     rmSync(path)
-    expect(() => users.reload()).toThrow(/cannot be read/)
+    expect(() => users.reload()).toThrow(/there is no such file/)
     expect(await users.connect(shows('bob', 'builder'))).toMatchObject({ user: 'bob' })
   })
 

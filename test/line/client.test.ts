@@ -141,7 +141,7 @@ describe('the terminal client', () => {
     expect(await c.over).toBe(1)
     expect(c.notices).toEqual([
       'no server at one:5000 (nobody listens there) or [::1]:5001 (nobody listens there); ' +
-        'is the server running? start one with: partyline serve 5000',
+        'is the server running? start one with: npx partyline serve 5000',
     ])
   })
 

@@ -100,8 +100,12 @@ describe('settings', () => {
   })
 
   it.each([
-    [{ port: ['http'] }, 'ports', 'port is a port from 0 to 65535, not "http"; try 5000'],
-    [{ port: ['65536'] }, 'ports', 'not "65536"'],
+    [
+      { port: ['http'] },
+      'ports',
+      '"http" is no port; ports go from 1 to 65535, and 0 takes a free one; try 5000',
+    ],
+    [{ port: ['65536'] }, 'ports', '"65536" is no port'],
     [{ 'limit-packet': '12' }, 'limits.packetBytes', '--limit-packet is a size'],
     [{ 'limit-packet': '4 apples' }, 'limits.packetBytes', 'try --limit-packet 4MiB'],
     [{ 'limit-packet': '-1' }, 'limits.packetBytes', 'from 128 to 268435455'],

@@ -2,7 +2,7 @@
 
 import { Command } from 'commander'
 import { describe, expect, it } from 'vitest'
-import { addServerOptions, givenFlags } from '../../src/cli/options.ts'
+import { addServerOptions, givenFlags, keptByNpm } from '../../src/cli/options.ts'
 import { settingsFromShell } from '../../src/server/config.ts'
 import { OPTIONS } from '../../src/server/options.ts'
 
@@ -39,5 +39,19 @@ describe('the flags of the server', () => {
       limits: { packetBytes: 1024 * 1024 },
     })
     expect(settings()).toEqual(settingsFromShell({}, {}))
+  })
+
+  it('knows no --port, and says what to write instead', () => {
+    const command = addServerOptions(new Command('serve')).exitOverride()
+    command.configureOutput({ writeErr: () => {} })
+    expect(() => command.parse(['--port', '1883'], { from: 'user' })).toThrow(
+      'a port needs no flag: partyline serve 1883',
+    )
+  })
+
+  it('notices those that npm kept, which takes `npm start --users=FILE` for a wish of its own', () => {
+    const env = { npm_config_users: 'FILE', npm_config_limit_packet: '4k', npm_config_cache: '/x' }
+    expect(keptByNpm({ ...env, npm_lifecycle_event: 'start' })).toEqual(['users', 'limit-packet'])
+    expect(keptByNpm(env)).toEqual([])
   })
 })
