@@ -106,7 +106,11 @@ export class Broker {
     this.router = new Router(this.topics, counters, runtime)
     this.retained = new Retained(limits, counters)
     this.log = new Log(engine, this.router, this.retained, limits, runtime)
-    this.intake = new Intake(engine, this.router, limits, runtime)
+    const append = (record: LogRecord): Promise<void> => {
+      this.#retention.makeRoom(record)
+      return engine.append(record)
+    }
+    this.intake = new Intake({ append }, this.router, limits, runtime)
     this.saver = new Saver(engine, runtime)
     this.sessions = new Sessions(this)
     this.#retention = new Retention(this)

@@ -27,7 +27,7 @@ interface Batch {
 }
 
 export class Intake {
-  readonly #engine: Engine
+  readonly #engine: Pick<Engine, 'append'>
   readonly #router: Router
   readonly #limits: Limits
   readonly #runtime: Runtime
@@ -35,7 +35,7 @@ export class Intake {
   #bytes = 0
   readonly #waiting = new Set<Publisher>()
 
-  constructor(engine: Engine, router: Router, limits: Limits, runtime: Runtime) {
+  constructor(engine: Pick<Engine, 'append'>, router: Router, limits: Limits, runtime: Runtime) {
     this.#engine = engine
     this.#router = router
     this.#limits = limits

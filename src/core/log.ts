@@ -11,7 +11,7 @@ import type { Message, Pos } from './types.ts'
 /** Messages one cursor works through in one turn while it catches up. */
 const CATCH_UP_TURN = 8_192
 /** Memory a message takes besides its bytes, roughly. */
-const MESSAGE_OVERHEAD = 128
+export const MESSAGE_OVERHEAD = 128
 
 export class Log {
   readonly #engine: Engine
