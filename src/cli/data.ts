@@ -16,6 +16,8 @@ Examples:
 
 To restore, stop the server and start it with --data on the copy. docs/durability.md tells what is stored when.`
 
+const ID_SHOWN = 80
+
 export function dataCommand(): Command {
   const data = new Command('data')
     .description('look after a data folder: inspect, check, compact, backup')
@@ -124,13 +126,18 @@ function holdingBack(found: Inspection): string[] {
     'furthest behind:',
     ...found.behind.map(({ id, cursor, awaySince }) => {
       const away = awaySince > 0 ? `away since ${time(awaySince)}` : 'connected'
-      return `  position ${cursor}  ${away}  ${JSON.stringify(id)}`
+      return `  position ${cursor}  ${away}  ${JSON.stringify(shortened(id))}`
     }),
   ]
 }
 
 function period(found: Inspection): string {
   return found.records === 0 ? '' : `, accepted from ${time(found.oldest)} to ${time(found.newest)}`
+}
+
+/** An identifier may have 65 535 bytes; its beginning tells enough. */
+function shortened(id: string): string {
+  return id.length <= ID_SHOWN ? id : `${id.slice(0, ID_SHOWN)}…`
 }
 
 function time(ms: number): string {
