@@ -65,18 +65,19 @@ function count(project) {
     if (file.status === 'failed' && file.assertionResults.every((one) => one.status !== 'failed')) {
       totals.failed++
     }
-    for (const { status, fullName } of file.assertionResults) {
+    for (const { status, fullName, meta } of file.assertionResults) {
       if (status === 'passed') totals.passed++
       else if (status === 'failed') totals.failed++
-      else ok = skipped(name, fullName) && ok
+      else ok = skipped(name, fullName, meta?.skipped) && ok
     }
   }
   return ok
 }
 
-function skipped(file, fullName) {
+/** A reason stands in the title when it was known before the tests ran, else in the test's meta. */
+function skipped(file, fullName, found) {
   totals.skipped++
-  const reason = /\[skipped: (.*?)\]/.exec(fullName)?.[1]
+  const reason = found ?? /\[skipped: (.*?)\]/.exec(fullName)?.[1]
   skips.push(`${file}: ${reason ?? `NO REASON GIVEN for "${fullName}"`}`)
   if (reason || !strict) return true
   totals.failed++
