@@ -13,40 +13,26 @@ import {
   type SessionSave,
 } from '../core/engine.ts'
 import type { Runtime } from '../core/runtime.ts'
-import { type Pos, RECORD_MESSAGES_MAX, type StoredSession } from '../core/types.ts'
+import type { Pos, StoredSession } from '../core/types.ts'
 import { Commits } from './commits.ts'
+import { diskFailed, diskFull, isFull } from './disk-faults.ts'
 import { DataFolder } from './folder.ts'
 import { newLogIdentity } from './identity.ts'
 import { wantedBytes } from './kept.ts'
+import { LogTable } from './log-table.ts'
 import { Owners } from './owners.ts'
 import { RecordCodec, type ResolveTopic } from './record.ts'
 import { RetainedTable } from './retained-table.ts'
 import { scanBeforeOpening } from './scan-process.ts'
-import { DamageError } from './sealed.ts'
 import { SessionTable } from './session-table.ts'
 import { DiskSpace, type FreeSpace, freeSpaceOf } from './space.ts'
-import {
-  type Change,
-  CommitError,
-  FIRST_KEY,
-  firstPosition,
-  type LogState,
-  readChunk,
-  recordKey,
-  recordSequence,
-  type Sizes,
-  Store,
-} from './store.ts'
+import { type Change, firstPosition, type LogState, recordKey, type Sizes, Store } from './store.ts'
 
 /** Record sequences reserved at a time: at 10 000 records a second one extra write in 100 s. */
 const BLOCK = 2 ** 20
 /** Epochs of one run stay below the first of the next. */
 const EPOCHS_PER_RUN = 2 ** 32
 const LOG_BYTES_MAX = 10 * 1024 ** 3
-/** Records one truncating commit removes at most, so that others never wait long behind it. */
-const TRUNCATE_RECORDS = 512
-/** EIO: what LMDB reports when a write came back short, which a full disk does too. */
-const EIO = 5
 
 export interface DiskOptions {
   /** The data folder; made when it is not there. */
@@ -77,6 +63,7 @@ export class DiskEngine implements Engine {
   #store!: Store
   #commits!: Commits
   #owners!: Owners
+  #table!: LogTable
   #sessions!: SessionTable
   #retained!: RetainedTable
   #space!: DiskSpace
@@ -189,22 +176,9 @@ export class DiskEngine implements Engine {
 
   read(after: Pos, until: Pos): Promise<{ records: LogRecord[]; scanned: Pos }> {
     const end = Math.min(until, this.#last)
-    const records: LogRecord[] = []
-    if (end <= after) return Promise.resolve({ records, scanned: after })
-    const start = recordKey(Math.floor((after + 1) / RECORD_MESSAGES_MAX))
-    const stop = recordKey(Math.floor(end / RECORD_MESSAGES_MAX) + 1)
-    let from: Buffer | null = start
-    // Damage may leave a chunk empty; the answer must hold a record if there is any.
-    while (from && records.length === 0) {
-      const chunk = readChunk(this.#store.log, from, stop)
-      for (const { key, value } of chunk.entries) {
-        const record = this.#decode(key, value)
-        if (record) records.push(record)
-      }
-      from = chunk.next
-    }
-    const scanned = from ? Math.min(end, firstPosition(recordSequence(from) + 1) - 1) : end
-    return Promise.resolve({ records, scanned })
+    return Promise.resolve(
+      end > after ? this.#table.read(after, end) : { records: [], scanned: after },
+    )
   }
 
   bounds(): Bounds {
@@ -217,14 +191,10 @@ export class DiskEngine implements Engine {
     if (target <= this.#floor) return
     // Before anything goes: a cursor below it must be known to have missed something.
     this.#floor = target
-    const keep = this.#firstSequenceAfter(target)
+    const keep = this.#table.sequenceAfter(target)
     for (;;) {
-      const changes: Change[] = []
-      const range = { start: FIRST_KEY, end: recordKey(keep), limit: TRUNCATE_RECORDS }
-      for (const key of this.#store.log.getKeys(range)) {
-        changes.push({ table: this.#store.log, key, value: null })
-      }
-      if (changes.length === 0) break
+      const changes = this.#table.removalsBefore(keep)
+      if (changes.length === 0) return
       await this.#write([this.#stateChange(this.#markAsked), ...changes])
     }
   }
@@ -281,17 +251,15 @@ export class DiskEngine implements Engine {
     const store = this.#store
     const ask = freeSpace ?? (() => freeSpaceOf(directory))
     this.#space = new DiskSpace(runtime, ask, () => store.sizes(), reserveBytes)
-    this.#sessions = new SessionTable(
-      store,
-      (what) => this.#damage(what),
-      () => this.#log,
-    )
+    const damage = (what: string) => this.#damage(what)
+    this.#table = new LogTable(store, this.#codec, damage)
+    this.#sessions = new SessionTable(store, damage, () => this.#log)
     this.#retained = new RetainedTable(
       store,
       this.#codec,
       runtime,
       (changes) => this.#write(changes),
-      (what) => this.#damage(what),
+      damage,
     )
     this.#commits = new Commits(
       store,
@@ -337,7 +305,7 @@ export class DiskEngine implements Engine {
 
   /** Throws when the record cannot be taken now. */
   #admit(record: LogRecord, bytes: number): void {
-    if (this.#failed) throw failure(null)
+    if (this.#failed) throw diskFailed()
     if (record.saves.length > 0) this.#owners.check(record.saves)
     if (this.#next >= this.#mark) {
       this.#reserve()
@@ -371,7 +339,7 @@ export class DiskEngine implements Engine {
     }
     // Saves alone pass: acknowledgements are what makes room again.
     if (size > 0 && !this.#space.hasRoomFor(size)) {
-      throw new EngineError('full', `the disk under ${this.#folder.directory} is nearly full`)
+      throw diskFull(this.#folder.directory)
     }
     this.#space.wrote(size)
     return changes
@@ -408,45 +376,14 @@ export class DiskEngine implements Engine {
 
   /** What a failed commit means: a full disk is refused and may recover, all else is the end. */
   async #judge(error: unknown, ask: () => Promise<FreeSpace>): Promise<EngineError> {
-    const cause = error instanceof CommitError ? error : null
-    let full = cause !== null && /no space|quota|MDB_MAP_FULL/i.test(cause.message)
-    if (cause?.code === EIO) {
-      // A short write leaves no space behind; a failed sync leaves as much as there was.
-      const { free } = await ask().catch(() => ({ free: Number.POSITIVE_INFINITY }))
-      full = free < SHORT_WRITE_BYTES
-    }
-    if (full) {
+    if (await isFull(error, ask)) {
       await this.#space.refresh()
-      return new EngineError('full', `the disk under ${this.#folder.directory} is full`, {
-        cause: error,
-      })
+      return diskFull(this.#folder.directory, error)
     }
     this.#failed = true
-    const refusal = failure(error)
+    const refusal = diskFailed(error)
     this.#events!.state('failed', refusal.message)
     return refusal
-  }
-
-  #decode(key: Buffer, value: Buffer): LogRecord | null {
-    const sequence = recordSequence(key)
-    try {
-      return this.#codec.decode(key, value, firstPosition(sequence))
-    } catch (error) {
-      if (!(error instanceof DamageError)) throw error
-      this.#damage(`record ${sequence}: ${error.message}`)
-      return null
-    }
-  }
-
-  /** The first record that holds a message after the position, or would. */
-  #firstSequenceAfter(position: Pos): number {
-    const sequence = Math.floor((position + 1) / RECORD_MESSAGES_MAX)
-    const key = recordKey(sequence)
-    const value = this.#store.log.getBinary(key)
-    if (!value) return sequence
-    const record = this.#decode(key, value)
-    const end = record ? record.first + record.messages.length - 1 : 0
-    return end <= position ? sequence + 1 : sequence
   }
 
   #stateChange(next: number): Change {
@@ -464,17 +401,5 @@ export class DiskEngine implements Engine {
 
 const DONE: Promise<void> = Promise.resolve()
 
-/** Free bytes below which an EIO is taken for a write that found no room. */
-const SHORT_WRITE_BYTES = 1024 * 1024
-
 const WAY_OUT =
   'see `partyline data check`, then put back a copy made with `partyline data backup` or keep what is sound with `partyline data compact`'
-
-function failure(cause: unknown): EngineError {
-  const why = cause instanceof Error ? ` (${cause.message})` : ''
-  return new EngineError(
-    'failed',
-    `the disk did not take what was written${why}: nothing is acknowledged any more; check the disk, then start again`,
-    { cause },
-  )
-}
