@@ -132,13 +132,18 @@ export class SimEngine implements Engine {
     const disk = this.#disk
     record.first = ++disk.sequence * RECORD_MESSAGES_MAX
     this.#promised += bytes
-    return new Promise((resolve) => {
+    const refused = !this.calm && this.#chance.is(this.#faults.refuse)
+    return new Promise((resolve, reject) => {
       this.#enqueue(
         () => {
           this.#promised -= bytes
-          this.#store(record, bytes)
+          if (!refused) this.#store(record, bytes)
         },
         () => {
+          if (refused) {
+            reject(fault('full'))
+            return
+          }
           this.#events?.record(record)
           resolve()
         },

@@ -33,8 +33,9 @@ export interface Wish {
   readonly plain: string
   leastQos: QoS
   mostQos: QoS
-  /** True while it was always so. */
+  /** True while it was always so, and once it was ever so. */
   noLocal: boolean
+  everNoLocal: boolean
   readonly requested: number
   confirmed: number
   /** Turn in which its end was asked for, and in which that was confirmed; 0 before. */
@@ -50,6 +51,8 @@ export class Generation {
   readonly wishes: Wish[] = []
   /** How often each message was delivered live, by key. */
   readonly delivered = new Map<string, number>()
+  /** The same at QoS 2: once, unless the subscription was of QoS 1 in between. */
+  readonly exactly = new Map<string, number>()
   /** Highest number delivered, by publisher, topic and QoS. */
   readonly highest = new Map<string, number>()
   /** Every message it got, live or retained. */
@@ -73,6 +76,7 @@ export class Generation {
       known.leastQos = Math.min(known.leastQos, qos) as QoS
       known.mostQos = Math.max(known.mostQos, qos) as QoS
       known.noLocal &&= noLocal
+      known.everNoLocal ||= noLocal
       return known
     }
     const shared = sharedFilter(filter)
@@ -84,6 +88,7 @@ export class Generation {
       leastQos: qos,
       mostQos: qos,
       noLocal,
+      everNoLocal: noLocal,
       requested: turn,
       confirmed: 0,
       endAsked: 0,
@@ -165,7 +170,8 @@ export class Ledger {
     const owed = generation.wishes.filter((w) => w.requested <= turn && matches(w.plain, got.topic))
     const shared = owed.find((w) => w.group !== null)
     if (shared !== undefined) this.#sharedDelivery(shared.group as string, generation, message, got)
-    if (times > 1 && (got.qos === 2 || message.qos === 0)) {
+    if (got.qos === 2) generation.exactly.set(key, (generation.exactly.get(key) ?? 0) + 1)
+    if ((generation.exactly.get(key) ?? 0) > 1 || (times > 1 && message.qos === 0)) {
       throw new Violation(`${who} for the ${times}. time`)
     }
     // What was missed at QoS 0, or before subscribing, and is sent again by its publisher comes late, and may.
@@ -250,7 +256,7 @@ function isOwed(w: Wish, m: Published, client: string): boolean {
     w.confirmed < m.sent &&
     w.endAsked === 0 &&
     w.leastQos > 0 &&
-    !(w.noLocal && m.publisher === client) &&
+    !(w.everNoLocal && m.publisher === client) &&
     matches(w.plain, m.topic)
   )
 }

@@ -135,7 +135,9 @@ export class Watch implements ClientEvents {
       visit.client.generation.doubtful = true
     }
     const latest = Math.max(...before.map((v) => v.wire.partedAt || now), this.#killedAt)
-    if (present && this.#killedAt === 0 && visit.openedAt - latest > lasts + 1_000) {
+    // An engine that fails may have failed to forget it.
+    const sure = this.#killedAt === 0 && this.#plan.engineFaults.fail === 0
+    if (present && sure && visit.openedAt - latest > lasts + 1_000) {
       throw new Violation(`the session of ${plan.id} is still there after ${lasts} ms`)
     }
   }

@@ -111,7 +111,7 @@ export class Broker {
       return engine.append(record)
     }
     this.intake = new Intake({ append }, this.router, limits, runtime)
-    this.saver = new Saver(engine, runtime)
+    this.saver = new Saver(engine, runtime, this.intake)
     this.sessions = new Sessions(this)
     this.#retention = new Retention(this)
     this.#self = new SelfPublisher()
@@ -386,9 +386,11 @@ export class Broker {
     }
   }
 
-  /** Keeps a copy of a retained message of QoS 0, which no record carries. */
-  retain(message: Message): void {
-    const pos = this.log.last
+  /**
+   * Keeps a copy of a retained message of QoS 0, which no record carries. `pos` is the place in the log that it
+   * comes behind: the tail, or what its publisher sent before it.
+   */
+  retain(message: Message, pos: Pos = this.log.last): void {
     if (!this.retained.room(message) || !this.retained.apply(message, pos)) return
     const { name } = message.topic
     // The server's own figures are of this moment and this node: never stored.

@@ -6,14 +6,17 @@ import type { Limits } from './limits.ts'
 import type { Router } from './router.ts'
 import type { Runtime } from './runtime.ts'
 import type { Session } from './session.ts'
-import { type Message, RECORD_BYTES_MAX, RECORD_MESSAGES_MAX } from './types.ts'
+import { type Message, type Pos, RECORD_BYTES_MAX, RECORD_MESSAGES_MAX } from './types.ts'
 
 /** Who publishes and waits to hear that it is stored. */
 export interface Publisher {
   /** Bytes of its messages not stored yet. Intake's to change. */
   intakeBytes: number
-  /** The message given with this token is as durable as it gets, or was refused. In order of `add`. */
-  stored(token: number, fault: EngineFault | null): void
+  /**
+   * The message given with this token is as durable as it gets, or was refused. In order of `add`. `pos` is its
+   * place in the log, and means nothing when it was refused.
+   */
+  stored(token: number, fault: EngineFault | null, pos: Pos): void
   /** There was no room when asked, and now there is. */
   roomAgain(): void
 }
@@ -63,7 +66,8 @@ export class Intake {
   add(publisher: Publisher, message: Message, token: number, receiving: Session | null): void {
     const size = message.payload.length + message.properties.length + message.topic.bytes.length
     let batch = this.#batch
-    if (batch !== null && batch.record.bytes + size > RECORD_BYTES_MAX) {
+    // Sealed before and never behind: the caller notes what is saved with the record once it was added.
+    if (batch !== null && isFull(batch.record, size)) {
       this.#seal()
       batch = null
     }
@@ -76,7 +80,6 @@ export class Intake {
     if (receiving !== null) batch.receiving.add(receiving)
     publisher.intakeBytes += size
     this.#bytes += size
-    if (record.messages.length === RECORD_MESSAGES_MAX) this.#seal()
   }
 
   /** Gives the engine what was added so far, without waiting for the end of the turn. */
@@ -122,7 +125,7 @@ export class Intake {
       const size = payload.length + properties.length + topic.bytes.length
       publisher.intakeBytes -= size
       this.#bytes -= size
-      publisher.stored(tokens[i] as number, fault)
+      publisher.stored(tokens[i] as number, fault, record.first + i)
     }
     if (this.#waiting.size > 0) this.#wakeWaiting()
   }
@@ -141,6 +144,10 @@ export class Intake {
       this.#bytes < this.#limits.intakeBytes
     )
   }
+}
+
+function isFull(record: LogRecord, size: number): boolean {
+  return record.messages.length === RECORD_MESSAGES_MAX || record.bytes + size > RECORD_BYTES_MAX
 }
 
 function faultOf(error: unknown): EngineFault {

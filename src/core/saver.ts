@@ -2,6 +2,7 @@
 // quarter of a second when only a duplicate is at stake.
 
 import type { Engine, SessionSave } from './engine.ts'
+import type { Intake } from './intake.ts'
 import type { Runtime } from './runtime.ts'
 import type { SessionFlow, SessionProfile } from './types.ts'
 
@@ -28,6 +29,7 @@ interface Due {
 export class Saver {
   readonly #engine: Engine
   readonly #runtime: Runtime
+  readonly #intake: Intake
   #due = new Map<Recorded, Due>()
   #scheduled = false
   /** What the save on its way holds. */
@@ -35,8 +37,9 @@ export class Saver {
   #lazy = new Set<Recorded>()
   #timer = false
 
-  constructor(engine: Engine, runtime: Runtime) {
+  constructor(engine: Engine, runtime: Runtime, intake: Intake) {
     this.#engine = engine
+    this.#intake = intake
     this.#runtime = runtime
   }
 
@@ -118,6 +121,8 @@ export class Saver {
     // One save at a time for all: a group and the member that took a message over from it change in
     // one save or not at all, also when an earlier save of only one of them is on its way.
     if (this.#flying.size > 0) return
+    // A session's state names QoS 2 messages it received: those have to be on their way before it.
+    this.#intake.flush()
     const now: [Recorded, Due][] = []
     for (const [session, due] of this.#due) {
       if (session.claiming) continue

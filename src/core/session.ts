@@ -37,6 +37,7 @@ export class Session extends Cursor {
   /** Highest `from` of its subscriptions: above it every match counts. */
   #newestFrom: Pos = 0
   #receiving: Set<number> | null = null
+  #unstored: Set<number> | null = null
   /** What is under way to the client; null until something is. */
   #outbox: Outbox | null = null
   /** CONNACK is not on its way yet. */
@@ -284,6 +285,19 @@ export class Session extends Cursor {
   receive(packetId: number): void {
     this.#receiving ??= new Set()
     this.#receiving.add(packetId)
+    this.#unstored ??= new Set()
+    this.#unstored.add(packetId)
+  }
+
+  /** Whether it was received and is not stored yet, perhaps since before the client came back. */
+  isUnstored(packetId: number): boolean {
+    return this.#unstored?.has(packetId) ?? false
+  }
+
+  /** It is stored, or it never will be. */
+  settled(packetId: number): void {
+    this.#unstored?.delete(packetId)
+    if (this.#unstored?.size === 0) this.#unstored = null
   }
 
   /** The publisher released it, or it was refused. False when it was not known. */

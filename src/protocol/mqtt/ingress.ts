@@ -5,7 +5,7 @@ import { type Audience, NOBODY } from '../../core/audience.ts'
 import type { EngineFault } from '../../core/engine.ts'
 import { MessageRun } from '../../core/run.ts'
 import type { Topic } from '../../core/topics.ts'
-import { type Message, NO_BYTES, type QoS } from '../../core/types.ts'
+import { type Message, NO_BYTES, type Pos, type QoS } from '../../core/types.ts'
 import { isMqttText } from '../../core/utf8.ts'
 import { FrameRun } from './frame-run.ts'
 import type { MqttLink } from './link.ts'
@@ -23,6 +23,12 @@ const WIDE_BACKLOG = 64
 /** Filled by the last call of `readPublishProperties`; read before the next packet. */
 const properties = new PublishProperties()
 
+/** A retained QoS 0 message, and how many stored ones it comes behind. */
+interface Later {
+  readonly behind: number
+  readonly message: Message
+}
+
 export class Ingress {
   readonly #link: MqttLink
   #run: FrameRun | null = null
@@ -36,7 +42,12 @@ export class Ingress {
   /** QoS 1 and 2 messages given to the intake and not stored. */
   #unstored = 0
   /** Retained QoS 0 messages that must not overtake those. */
-  #later: Message[] | null = null
+  #later: Later[] | null = null
+  /** QoS 1 and 2 messages of this link so far: given to the intake, and answered by it. */
+  #given = 0
+  #answered = 0
+  /** Place in the log of the last one stored. */
+  #lastPos: Pos = 0
 
   constructor(link: MqttLink) {
     this.#link = link
@@ -263,7 +274,9 @@ export class Ingress {
     const { broker, session } = link
     const { topic, packetId, payload } = this.#read(bytes, body, end, qos)
     if (qos === 2 && session.isReceiving(packetId)) {
-      if (!link.isUnstored(packetId)) link.acknowledge(2, packetId, Reason.success) // [MQTT-4.3.3-10]
+      // [MQTT-4.3.3-10]
+      if (session.isUnstored(packetId)) link.oweAnswer(packetId)
+      else link.acknowledge(2, packetId, Reason.success)
       return
     }
     this.#checkQuota()
@@ -275,11 +288,8 @@ export class Ingress {
       link.acknowledge(qos, packetId, refused)
       return
     }
-    if (qos === 2) {
-      session.receive(packetId)
-      link.noteUnstored(packetId)
-    }
     this.#unstored++
+    this.#given++
     this.#added ??= []
     this.#added.push(message)
     this.#addedBytes += end - body
@@ -289,6 +299,10 @@ export class Ingress {
       (qos << 16) | packetId,
       qos === 2 && session.persistent ? session : null,
     )
+    if (qos === 2) {
+      session.receive(packetId)
+      link.noteUnstored(packetId)
+    }
     if (!broker.intake.room(link)) link.stopReading('intake')
   }
 
@@ -312,14 +326,23 @@ export class Ingress {
   }
 
   /** The intake is done with one. */
-  stored(token: number, fault: EngineFault | null): void {
+  stored(token: number, fault: EngineFault | null, pos: Pos): void {
     this.#unstored--
     this.#link.answerStored((token >> 16) as QoS, token & 0xffff, fault)
-    if (this.#unstored === 0 && this.#later !== null) {
-      const later = this.#later
-      this.#later = null
-      for (const message of later) this.#link.broker.retain(message)
+    this.#answered++
+    if (fault === null) this.#lastPos = pos
+    if (this.#later !== null) this.#retainLater()
+  }
+
+  /** At the place of what came before it, so that what came behind it and is stored already stays. */
+  #retainLater(): void {
+    const later = this.#later as Later[]
+    while (later[0] !== undefined && later[0].behind <= this.#answered) {
+      const { message } = later.shift() as Later
+      if (this.#lastPos === 0) this.#link.broker.retain(message)
+      else this.#link.broker.retain(message, this.#lastPos)
     }
+    if (later.length === 0) this.#later = null
   }
 
   /** A retained QoS 0 message takes its place behind what the same client published before. */
@@ -329,11 +352,9 @@ export class Ingress {
       return
     }
     this.#later ??= []
-    this.#later.push({
-      ...message,
-      payload: Buffer.from(message.payload),
-      properties: Buffer.from(message.properties),
-    })
+    const payload = Buffer.from(message.payload)
+    const properties = Buffer.from(message.properties)
+    this.#later.push({ behind: this.#given, message: { ...message, payload, properties } })
   }
 }
 

@@ -10,7 +10,7 @@ import type { Goodbye, Link, Sending } from '../../core/link.ts'
 import type { Run } from '../../core/run.ts'
 import type { Session } from '../../core/session.ts'
 import type { Parting } from '../../core/sessions.ts'
-import type { QoS } from '../../core/types.ts'
+import type { Pos, QoS } from '../../core/types.ts'
 import type { Wire, WireReader } from '../../net/wire.ts'
 import { type Admitted, admit, refusal } from './admit.ts'
 import { decode } from './decode.ts'
@@ -101,6 +101,8 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   #parting: Parting = { will: 'publish' }
   #farewell = false
   #unstoredQos2: Set<number> | null = null
+  /** QoS 2 messages that an earlier link waits for, and this one is to answer. */
+  #owed: Set<number> | null = null
   /** Whether the first packet was a CONNECT that names MQTT. */
   #answerable = false
 
@@ -450,20 +452,40 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     )
   }
 
-  stored(token: number, fault: EngineFault | null): void {
-    this.#ingress.stored(token, fault)
+  stored(token: number, fault: EngineFault | null, pos: Pos): void {
+    this.#ingress.stored(token, fault, pos)
   }
 
   /** The answer to a QoS 1 or 2 PUBLISH that was stored, or could not be. */
   answerStored(qos: QoS, packetId: number, fault: EngineFault | null): void {
-    if (qos === 2) this.#unstoredQos2?.delete(packetId)
+    if (fault !== null) this.broker.counters.refusedFull++
+    if (qos === 2) {
+      this.#unstoredQos2?.delete(packetId)
+      this.session.settled(packetId)
+      if (fault !== null) this.session.forgetReceived(packetId) // [MQTT-4.3.3-9]
+      const { link } = this.session
+      if (link !== this && link instanceof MqttLink) link.#answerOwed(packetId, fault)
+    }
+    this.#answerNow(qos, packetId, fault)
+  }
+
+  /** The client came back and sent it again while the link before this one still waited for the store. */
+  #answerOwed(packetId: number, fault: EngineFault | null): void {
+    if (this.#owed?.delete(packetId) === true) this.#answerNow(2, packetId, fault)
+  }
+
+  oweAnswer(packetId: number): void {
+    if (this.isUnstored(packetId)) return
+    this.#owed ??= new Set()
+    this.#owed.add(packetId)
+  }
+
+  #answerNow(qos: QoS, packetId: number, fault: EngineFault | null): void {
+    if (this.#state !== 'open') return
     if (fault === null) {
-      if (this.#state === 'open') this.acknowledge(qos, packetId, Reason.success)
+      this.acknowledge(qos, packetId, Reason.success)
       return
     }
-    this.broker.counters.refusedFull++
-    if (qos === 2) this.#session?.forgetReceived(packetId) // [MQTT-4.3.3-9]
-    if (this.#state !== 'open') return
     const reason = STORE_FAULTS[fault]
     const tellable = this.version === 5 && (fault === 'full' || fault === 'too-large')
     if (tellable) this.acknowledge(qos, packetId, reason)
