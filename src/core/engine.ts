@@ -8,12 +8,16 @@ import type { Message, Pos, SessionFlow, SessionProfile, StoredSession } from '.
  * At most RECORD_MESSAGES_MAX messages; message `i` has position `first + i`.
  */
 export interface LogRecord {
-  /** Position of the first message, a multiple of RECORD_MESSAGES_MAX; the engine sets it in `append`, 0 until then. */
+  /**
+   * Position of the first message; the engine sets it in `append`, 0 until then. A multiple of
+   * RECORD_MESSAGES_MAX, unless the engine stored several appended records as one.
+   */
   first: Pos
   readonly messages: Message[]
   /**
    * Parallel to `messages`: whether a durable session or group wants the message. What nobody durable
-   * wants need not outlive the process; a retained message is kept by its topic either way.
+   * wants need not outlive the process; a retained message is kept by its topic either way. An engine with
+   * several nodes keeps all and sets all.
    */
   readonly wanted: boolean[]
   /** Session records that become durable with the record or not at all (QoS 2 intents). */
@@ -84,6 +88,10 @@ export interface EngineEvents {
   kick(id: string): Promise<void>
   /** `failed` is final: nothing is acknowledged any more and the process should end. */
   state(state: 'up' | 'down' | 'failed', why: string): void
+  /** Another node came, or died or left: then its sessions wait for another owner. */
+  node?(id: string, up: boolean): void
+  /** This node could not prove for long that it lives: others may own its sessions now, or soon. */
+  lapsed?(): void
 }
 
 export interface Engine {
@@ -100,7 +108,8 @@ export interface Engine {
   /**
    * Takes the record, sets its `first`, stores it with its saves and retained changes, and resolves when
    * it is as durable as this engine makes things, after `events.record` was called for it. Records keep
-   * the order of the calls. Rejects with EngineError; then nothing of the record was or will be delivered.
+   * the order of the calls. Rejects with EngineError; then nothing of the record was or will be delivered,
+   * except that after `down` it may have been stored and be delivered yet.
    */
   append(record: LogRecord): Promise<void>
   /**
@@ -116,8 +125,8 @@ export interface Engine {
   claim(id: string): Promise<Claim>
   /** Resolves when durable. Rejects `fenced` when another owner claimed one of the sessions since. */
   save(saves: readonly SessionSave[]): Promise<void>
-  /** Every stored session, in no order. */
-  sessions(): AsyncIterable<StoredSession>
+  /** Every stored session, in no order; `node` is its owner where there are several nodes. */
+  sessions(): AsyncIterable<StoredSession & { readonly node?: string }>
   /** Retained messages of QoS 0, which no record carries; resolves when written, lazily. */
   retain(changes: readonly RetainedMessage[]): Promise<void>
   /** Sends bytes to one node, or to all when null. Fire and forget. */

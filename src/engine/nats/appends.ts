@@ -11,6 +11,8 @@ import { type Api, ApiError, ErrCode, isFull, isPassing, Patience } from './api.
 export const APPEND_MS = 20_000
 /** Room for subject and headers within the servers' largest message. */
 const HEADROOM = 1024
+/** Bytes a stored record takes beside its contents. */
+export const RECORD_OVERHEAD = 128
 
 interface Entry {
   readonly record: LogRecord
@@ -26,6 +28,8 @@ export interface Group {
   readonly entries: Entry[]
   messages: number
   bytes: number
+  /** Bytes it takes in the log, about. */
+  size: number
   /** Saves that are not durable yet. */
   saving: number
   saved: () => void
@@ -106,6 +110,7 @@ export class Appends {
       entries: [entry],
       messages: messages.length,
       bytes,
+      size: 0,
       saving: 0,
       saved: () => {},
       delivered,
@@ -159,6 +164,7 @@ export class Appends {
     if (bytes.length + HEADROOM > api.connection.maxPayload) {
       return this.#refuse(group, tooLarge(bytes.length, api.connection.maxPayload))
     }
+    group.size = bytes.length + RECORD_OVERHEAD
     this.#byId.set(group.id, group)
     const patience = new Patience(APPEND_MS)
     for (;;) {

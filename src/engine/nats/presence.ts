@@ -34,7 +34,6 @@ interface Known {
 export interface PresenceDeps {
   readonly reader: Reader
   readonly names: Names
-  readonly now: () => number
   readonly random: () => number
   /** The wall clock, in milliseconds. */
   readonly wall: () => number
@@ -56,6 +55,10 @@ export class Presence {
   /** Leader time minus wall clock, and how sure that is. */
   #offset = 0
   #samples: { offset: number; trip: number }[] = []
+  /** When our last record was stored, by the wall clock, and how long that took. */
+  #stamp = { middle: 0, trip: 0 }
+  /** Somebody took something of ours since we last looked who is there. */
+  #company = false
   /** What all nodes could do without, by round; the last is the newest. */
   #agreed: Pos[] = []
 
@@ -86,7 +89,13 @@ export class Presence {
 
   /** Whether nobody else has, or ever had, a word about what may be forgotten. */
   get alone(): boolean {
-    return this.#others.size === 0
+    return this.#others.size === 0 && !this.#company
+  }
+
+  /** Another node took a session of ours: what it needs is not agreed on yet. */
+  disturbed(): void {
+    this.#company = true
+    this.#agreed = []
   }
 
   /** Resolves when the first record is stored and the others' are read. */
@@ -114,7 +123,7 @@ export class Presence {
   /** What nobody needs any more: all said so some rounds ago, and again now; 0 while a node is not heard of. */
   get forgettable(): Pos {
     if (this.#agreed.length < ROUNDS) return 0
-    return Math.min(...this.#agreed)
+    return Math.min(this.#wish, ...this.#agreed)
   }
 
   /** No session names the dead node any more: it is forgotten. */
@@ -164,8 +173,12 @@ export class Presence {
     const patience = new Patience(patienceMs)
     for (;;) {
       try {
+        const asked = this.#deps.wall()
         const bytes = Buffer.from(JSON.stringify(card))
-        return (await reader.api.store(names.subject('p', names.node), bytes, {})).seq
+        const { seq } = await reader.api.store(names.subject('p', names.node), bytes, {})
+        const trip = this.#deps.wall() - asked
+        this.#stamp = { middle: asked + trip / 2, trip }
+        return seq
       } catch (error) {
         if (!isPassing(error) || patience.over) throw error
         await patience.pause()
@@ -174,10 +187,9 @@ export class Presence {
   }
 
   async #look(mine: number): Promise<void> {
-    const { reader, names, wall } = this.#deps
-    const asked = wall()
-    const { nodes } = names
-    const { messages } = await reader.batch(nodes, {
+    const { reader, names } = this.#deps
+    this.#company = false
+    const { messages } = await reader.batch(names.nodes, {
       seq: 1,
       batch: 1_000,
       next_by_subj: names.subject('p', '*'),
@@ -187,7 +199,7 @@ export class Presence {
     for (const stored of messages) {
       const id = stored.subject.slice(names.subject('p', '').length)
       if (id === names.node) {
-        if (stored.seq >= mine) this.#sample(stored, asked)
+        if (stored.seq >= mine) this.#sample(stored)
         continue
       }
       seen.add(id)
@@ -233,10 +245,10 @@ export class Presence {
     if (this.#agreed.length > ROUNDS) this.#agreed.shift()
   }
 
-  /** The leader stamped our record while we waited: half of that time is its way here. */
-  #sample(stored: Stored, asked: number): void {
-    const trip = performance.now() - this.#lastStored
-    this.#samples.push({ offset: stored.time - asked, trip })
+  /** The leader stamped our record half way between asking and hearing; the quickest of the last is the surest. */
+  #sample(stored: Stored): void {
+    const { middle, trip } = this.#stamp
+    this.#samples.push({ offset: stored.time - middle, trip })
     if (this.#samples.length > 8) this.#samples.shift()
     const best = this.#samples.reduce((a, b) => (b.trip < a.trip ? b : a))
     this.#offset = best.offset

@@ -305,26 +305,21 @@ export class NatsSessions {
     let { profile, flow } = owned
     if (save.profile) profile = encodeProfile(key, save.profile, save.epoch, null)
     if (save.flow) {
-      const receiving = this.#receiving(owned, save.flow.receiving, group)
-      flow = encodeFlow(key, { ...save.flow, receiving }, save.epoch, null)
+      this.#receive(owned, save.flow.receiving, group)
+      flow = encodeFlow(key, save.flow, save.epoch, null)
     }
     return { profile, flow, intents: owned.intents }
   }
 
   /**
-   * The identifiers that may be remembered. One that comes with an append is an intent until that is over;
-   * one whose append has not been asked for yet must not be remembered at all, or its message, sent again
-   * after a crash, would be taken for a repetition.
+   * Identifiers that come with an append are an intent until that is over. Core asks for the append before it
+   * saves them any other way.
    */
-  #receiving(owned: Owned, all: readonly number[], group: string | null): number[] {
+  #receive(owned: Owned, all: readonly number[], group: string | null): void {
     const fresh = all.filter((packetId) => !owned.introduced.has(packetId))
-    if (group === null) {
-      owned.introduced = new Set(all.filter((packetId) => owned.introduced.has(packetId)))
-      return [...owned.introduced]
-    }
     owned.introduced = new Set(all)
-    if (fresh.length > 0) owned.intents.push(this.#deps.intents.made(group, fresh))
-    return [...all]
+    if (group === null || fresh.length === 0) return
+    owned.intents.push(this.#deps.intents.made(group, fresh))
   }
 
   // ---- Reading -------------------------------------------------------------------------------

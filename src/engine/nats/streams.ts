@@ -58,7 +58,7 @@ export class Streams {
         }
         return info
       } catch (error) {
-        const small = logBytes !== undefined || bytes <= LOG_BYTES_MIN
+        const small = logBytes !== undefined || bytes / 2 < LOG_BYTES_MIN
         if (small || !isTooMuch(error)) throw readable(error, this.#names.log)
       }
     }
@@ -177,17 +177,21 @@ export class Streams {
 }
 
 function isTooFewServers(error: unknown): boolean {
+  if (!(error instanceof ApiError)) return false
+  const { errCode, message } = error
   return (
-    error instanceof ApiError &&
-    (error.errCode === ErrCode.notClustered || error.errCode === ErrCode.noPeers)
+    errCode === ErrCode.notClustered || (errCode === ErrCode.noPeers && !/storage/.test(message))
   )
 }
 
 function isTooMuch(error: unknown): boolean {
   const cause = error instanceof Error ? error.cause : undefined
+  if (!(cause instanceof ApiError)) return false
+  const { errCode, message } = cause
   return (
-    cause instanceof ApiError &&
-    (cause.errCode === ErrCode.noStorage || cause.errCode === ErrCode.noResources)
+    errCode === ErrCode.noStorage ||
+    errCode === ErrCode.noResources ||
+    (errCode === ErrCode.noPeers && /storage/.test(message))
   )
 }
 

@@ -1,0 +1,67 @@
+// What nodes say to each other past the streams: bytes that may be lost, and the request to let a
+// session go, which a node that is gone answers at once, through the servers, with silence.
+
+import type { Connection } from './connection.ts'
+import type { Names } from './options.ts'
+
+/** Milliseconds an owner that is there may take to disconnect a client and save its session. */
+const KICK_MS = 1_500
+const EVERYBODY = '_all'
+
+export interface CastEvents {
+  readonly cast: (from: string, bytes: Buffer) => void
+  readonly kick: (id: string) => Promise<void>
+}
+
+export class Cast {
+  readonly #connection: Connection
+  readonly #names: Names
+  readonly #events: CastEvents
+
+  constructor(connection: Connection, names: Names, events: CastEvents) {
+    this.#connection = connection
+    this.#names = names
+    this.#events = events
+  }
+
+  /** Resolves when the servers know that this node listens. */
+  async start(): Promise<void> {
+    const { nc } = this.#connection
+    const { node } = this.#names
+    for (const to of [node, EVERYBODY]) {
+      nc.subscribe(this.#names.subject('n', `${to}.*`), {
+        callback: (error, message) => {
+          if (error !== null) return
+          const from = message.subject.slice(message.subject.lastIndexOf('.') + 1)
+          if (from !== node) this.#events.cast(from, Buffer.from(message.data))
+        },
+      })
+    }
+    nc.subscribe(this.#names.subject('k', node), {
+      callback: (error, message) => {
+        if (error !== null) return
+        const answer = (): boolean => message.respond()
+        this.#events.kick(message.string()).then(answer, answer)
+      },
+    })
+    await nc.flush()
+  }
+
+  /** To one node, or to all others when null. */
+  send(node: string | null, bytes: Buffer): void {
+    if (!this.#connection.connected) return
+    const to = this.#names.subject('n', `${node ?? EVERYBODY}.${this.#names.node}`)
+    this.#connection.nc.publish(to, bytes)
+  }
+
+  /** True when the node was there and let go; false when it is gone or does not answer in time. */
+  async kick(node: string, id: string): Promise<boolean> {
+    if (!this.#connection.connected) return false
+    try {
+      await this.#connection.nc.request(this.#names.subject('k', node), id, { timeout: KICK_MS })
+      return true
+    } catch {
+      return false
+    }
+  }
+}

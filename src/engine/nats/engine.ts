@@ -1,0 +1,449 @@
+// The engine of a cluster: equal nodes over NATS JetStream, which replicates, orders and syncs.
+// What is resolved here is stored on a majority of the servers. docs/durability.md says more.
+
+import {
+  type Bounds,
+  type Claim,
+  type Engine,
+  EngineError,
+  type EngineEvents,
+  type LogRecord,
+  type RetainedMessage,
+  type SessionSave,
+} from '../../core/engine.ts'
+import { type Pos, RECORD_MESSAGES_MAX, type StoredSession } from '../../core/types.ts'
+import { newLogIdentity } from '../identity.ts'
+import { RecordCodec } from '../record.ts'
+import { DamageError } from '../sealed.ts'
+import { firstPosition } from '../store.ts'
+import { Api, Unanswered } from './api.ts'
+import { Appends, type Group, placed, RECORD_OVERHEAD } from './appends.ts'
+import { Cast } from './cast.ts'
+import { Connection } from './connection.ts'
+import { Health } from './health.ts'
+import { Intents } from './intents.ts'
+import { askWhetherSynced } from './monitor.ts'
+import { Names, type NatsOptions } from './options.ts'
+import { Presence } from './presence.ts'
+import { Reader, type Stored } from './reader.ts'
+import { NatsRetained } from './retained.ts'
+import { floorOf, NatsSessions } from './sessions.ts'
+import { Streams } from './streams.ts'
+import { Tail } from './tail.ts'
+
+const READ_BYTES = 1024 * 1024
+const READ_RECORDS = 500
+/** Milliseconds a read may wait for servers that do not answer. */
+const READ_MS = 20_000
+/** Rounds of presence between two looks for sessions of dead nodes. */
+const BURY_ROUNDS = 5
+
+export class NatsEngine implements Engine {
+  readonly name = 'nats'
+  readonly durable = true
+  readonly #options: NatsOptions
+  readonly #names: Names
+  readonly #codec: RecordCodec
+  readonly #notify: (message: string) => void
+  #events!: EngineEvents
+  #work!: Connection
+  #listening!: Connection
+  #reader!: Reader
+  #tail!: Tail
+  #appends!: Appends
+  #sessions!: NatsSessions
+  #retained!: NatsRetained
+  #presence!: Presence
+  #cast!: Cast
+  #health!: Health
+  #log = ''
+  #last: Pos = 0
+  /** Everything stored after it is still there. */
+  #floor: Pos = 0
+  #bytes = 0
+  #cap = Number.POSITIVE_INFINITY
+  #damaged = 0
+  #rounds = 0
+  #closed = false
+  #nonces = 0
+
+  /** Throws when an option cannot be. */
+  constructor(options: NatsOptions) {
+    this.#options = options
+    this.#names = new Names(options)
+    this.#codec = new RecordCodec(options.resolve)
+    this.#notify = options.notify ?? (() => {})
+  }
+
+  get log(): string {
+    return this.#log
+  }
+
+  /** This node's name among the others, new with each start. */
+  get node(): string {
+    return this.#names.node
+  }
+
+  /** Stored values found damaged, and skipped, since `open`. */
+  get damaged(): number {
+    return this.#damaged
+  }
+
+  /** Records that had to be read because they did not arrive by themselves. */
+  get repaired(): number {
+    return this.#tail.repaired
+  }
+
+  /** The server that the log is written through, and the one it is heard from: `host:port`. */
+  get servers(): { readonly work: string; readonly tail: string } {
+    return { work: this.#work.nc.getServer(), tail: this.#listening.nc.getServer() }
+  }
+
+  /** Other nodes that are there. */
+  get peers(): string[] {
+    return this.#presence.others
+  }
+
+  async open(events: EngineEvents): Promise<void> {
+    this.#events = events
+    const { node } = this.#names
+    this.#work = await Connection.open(this.#options, `partyline ${node}`)
+    try {
+      this.#listening = await Connection.open(this.#options, `partyline ${node} tail`)
+      await this.#start()
+    } catch (error) {
+      await this.#work.close()
+      await this.#listening?.close()
+      throw error
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed || !this.#presence) return
+    this.#closed = true
+    this.#health.stop()
+    if (this.#work.connected) {
+      await this.#appends.settled()
+      await this.#retained.settled()
+    }
+    await this.#presence.stop()
+    this.#tail.stop()
+    this.#retained.stop()
+    await this.#listening.close()
+    await this.#work.close()
+  }
+
+  append(record: LogRecord): Promise<void> {
+    if (this.#health.failed) return Promise.reject(failed())
+    // Every node has sessions of its own that may want it: all is kept.
+    record.wanted.fill(true)
+    if (record.messages.length === 0) return this.#sessions.save(record.saves, null)
+    return this.#appends.append(record)
+  }
+
+  async read(after: Pos, until: Pos): Promise<{ records: LogRecord[]; scanned: Pos }> {
+    const from = Math.max(after, this.#floor)
+    const end = Math.min(until, this.#last)
+    const records: LogRecord[] = []
+    if (end <= from) return { records, scanned: Math.max(after, end) }
+    let seq = Math.max(1, Math.floor((from + 1) / RECORD_MESSAGES_MAX))
+    const lastSeq = Math.floor(end / RECORD_MESSAGES_MAX)
+    while (records.length === 0 && seq <= lastSeq) {
+      const stored = await this.#readStored(seq, lastSeq)
+      if (stored.length === 0) return { records, scanned: end }
+      for (const one of stored) {
+        seq = one.seq + 1
+        if (one.seq > lastSeq) break
+        const record = one.data.length > 0 ? this.#decode(one) : null
+        if (record !== null && endOf(record) > from) records.push(record)
+      }
+    }
+    return { records, scanned: seq > lastSeq ? end : firstPosition(seq) - 1 }
+  }
+
+  bounds(): Bounds {
+    const first = Math.min(this.#floor, this.#last) + 1
+    return { first, last: this.#last, bytes: this.#bytes, cap: this.#cap }
+  }
+
+  /** Says what this node can do without; goes when all nodes have said so. */
+  async truncate(upTo: Pos): Promise<void> {
+    this.#presence.wish = Math.min(upTo, this.#last)
+    if (this.#presence.alone) await this.#forget(this.#presence.wish)
+  }
+
+  async claim(id: string): Promise<Claim> {
+    const claim = await this.#sessions.claim(id)
+    if (claim.stored !== null) {
+      this.#presence.wish = Math.min(this.#presence.wish, floorOf(claim.stored) - 1)
+    }
+    return claim
+  }
+
+  save(saves: readonly SessionSave[]): Promise<void> {
+    return this.#sessions.save(saves, null)
+  }
+
+  sessions(): AsyncIterable<StoredSession & { readonly node: string }> {
+    return this.#sessions.all()
+  }
+
+  async retain(changes: readonly RetainedMessage[]): Promise<void> {
+    await Promise.all(
+      changes.map(({ topic, message, pos }) =>
+        message === null ? this.#retained.remove(topic, pos) : this.#retained.store(message, pos),
+      ),
+    )
+  }
+
+  cast(node: string | null, bytes: Buffer): void {
+    this.#cast.send(node, bytes)
+  }
+
+  now(): number {
+    return this.#options.runtime.now() + Math.round(this.#presence.offset)
+  }
+
+  // ---- Starting ------------------------------------------------------------------------------
+
+  async #start(): Promise<void> {
+    const { runtime } = this.#options
+    const api = new Api(this.#work)
+    this.#reader = new Reader(api)
+    const tailReader = new Reader(new Api(this.#listening))
+    const streams = new Streams(api, this.#names, this.#options)
+    const { log, cap } = await streams.ensure(newLogIdentity(runtime))
+    this.#log = log
+    this.#cap = cap
+    await askWhetherSynced(this.#options.monitor ?? [], this.#notify)
+    this.#make(api, tailReader)
+    await this.#cast.start()
+    await this.#tail.start(this.#names.repeated('l'), this.#options.lossy ?? (() => false))
+    this.#last = this.#tail.last > 0 ? firstPosition(this.#tail.last + 1) - 1 : 0
+    await this.#look()
+    await this.#retained.start()
+    await this.#presence.start()
+    this.#health.start()
+  }
+
+  #make(api: Api, tailReader: Reader): void {
+    const { runtime, resolve } = this.#options
+    const names = this.#names
+    const reader = this.#reader
+    const damaged = (what: string): void => this.#damage(what)
+    this.#tail = new Tail(tailReader, names.log, names.subject('l', '*'), (stored) =>
+      this.#deliver(stored),
+    )
+    this.#retained = new NatsRetained({
+      reader,
+      tailReader,
+      names,
+      codec: this.#codec,
+      resolve,
+      changed: (change) => this.#events.retained(change),
+      damaged,
+    })
+    this.#cast = new Cast(this.#work, names, {
+      cast: (from, bytes) => this.#events.cast(from, bytes),
+      kick: (id) => this.#kicked(id),
+    })
+    this.#sessions = new NatsSessions({
+      reader,
+      names,
+      log: this.#log,
+      nonce: () => this.#identity(),
+      intents: new Intents(
+        reader,
+        names,
+        () => this.now(),
+        () => this.#tail.last,
+      ),
+      kick: (node, id) => this.#cast.kick(node, id),
+      lost: (id) => void this.#events.kick(id).catch(() => {}),
+      damaged,
+    })
+    this.#presence = new Presence({
+      reader,
+      names,
+      random: () => runtime.random(),
+      wall: () => runtime.now(),
+      node: (id, up) => this.#events.node?.(id, up),
+      lapsed: () => this.#events.lapsed?.(),
+      refreshed: () => this.#refreshed(),
+    })
+    this.#appends = new Appends({
+      api,
+      subject: names.subject('l', names.node),
+      codec: this.#codec,
+      identity: () => this.#identity(),
+      save: (saves, group) => this.#sessions.save(saves, group),
+      stored: (group, seq, duplicate) => this.#stored(group, seq, duplicate),
+      finish: (group) => this.#keepRetained(group),
+      settled: (group) => {
+        for (const { record } of group.entries) this.#sessions.settled(record.saves, group.id)
+      },
+    })
+    this.#health = new Health(this.#work, this.#listening, this.#presence, (state, why) =>
+      this.#events.state(state, why),
+    )
+    this.#listening.onChange((connected) => {
+      if (!connected) return
+      this.#tail.reconnected()
+      void this.#retained.catchUp()
+    })
+  }
+
+  /** Unique among all nodes and times. */
+  #identity(): string {
+    return `${this.#names.node}.${(++this.#nonces).toString(36)}`
+  }
+
+  // ---- The log -------------------------------------------------------------------------------
+
+  #stored(group: Group, seq: number, duplicate: boolean): void {
+    if (group.wasDelivered) return
+    if (seq <= this.#tail.last && !duplicate) {
+      this.#health.fail(
+        `the log on the NATS servers went back from record ${this.#tail.last} to ${seq}: what was acknowledged is lost; ` +
+          'put back what they held before, or remove the streams, then start all nodes again',
+      )
+      return
+    }
+    const subject = this.#names.subject('l', this.#names.node)
+    this.#tail.heard({ seq, subject, time: 0, id: group.id, from: '', data: EMPTY })
+  }
+
+  /** The next record of the log, from the servers or as our own was acknowledged. */
+  #deliver(stored: Stored): void {
+    const group = this.#appends.waiting(stored.id)
+    this.#last = firstPosition(stored.seq)
+    this.#bytes += stored.data.length > 0 ? stored.data.length + RECORD_OVERHEAD : 0
+    if (group !== undefined && !group.wasDelivered) {
+      const records = placed(group, stored.seq)
+      if (stored.data.length === 0) this.#bytes += group.size
+      group.wasDelivered = true
+      for (const record of records) {
+        this.#last = endOf(record)
+        this.#events.record(record)
+      }
+      group.deliver()
+      return
+    }
+    if (stored.data.length === 0) return
+    const record = this.#decode(stored)
+    if (record === null) return
+    this.#last = endOf(record)
+    this.#events.record(record)
+  }
+
+  #decode(stored: Stored): LogRecord | null {
+    try {
+      return this.#codec.decode(Buffer.from(stored.subject), stored.data, firstPosition(stored.seq))
+    } catch (error) {
+      if (!(error instanceof DamageError)) throw error
+      this.#damage(`record ${stored.seq}: ${error.message}`)
+      return null
+    }
+  }
+
+  /** Stored records from `seq` on; none only when the leader has none up to `lastSeq`. */
+  async #readStored(seq: number, lastSeq: number): Promise<Stored[]> {
+    const end = performance.now() + READ_MS
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const { messages } = await this.#reader.batch(this.#names.log, {
+          seq,
+          batch: Math.min(READ_RECORDS, lastSeq - seq + 1),
+          max_bytes: READ_BYTES,
+        })
+        // A replica that lags has nothing, or not the beginning.
+        if (messages.length > 0 && messages[0]!.seq === seq) return messages
+        if (attempt === 0) continue
+        const found = await this.#reader.nextOfLeader(
+          this.#names.log,
+          seq,
+          this.#names.subject('l', '*'),
+        )
+        return found === null ? [] : [found]
+      } catch (error) {
+        if (!(error instanceof Unanswered) || performance.now() > end || this.#closed) {
+          const why = error instanceof Error ? error.message : String(error)
+          throw new EngineError('down', `the log could not be read: ${why}`, { cause: error })
+        }
+        await new Promise((resolve) => setTimeout(resolve, 100))
+      }
+    }
+  }
+
+  /** Retained messages of stored records are acknowledged when they are found by the next start too. */
+  async #keepRetained(group: Group): Promise<void> {
+    const newest = new Map<string, Promise<void>>()
+    for (const { record, refused } of group.entries) {
+      if (refused) continue
+      for (let i = 0; i < record.messages.length; i++) {
+        const message = record.messages[i]!
+        if (!message.retain || message.qos === 0) continue
+        newest.set(message.topic.name, this.#retained.store(message, record.first + i))
+      }
+    }
+    if (newest.size > 0) await Promise.all(newest.values())
+  }
+
+  async #forget(upTo: Pos): Promise<void> {
+    if (upTo <= this.#floor) return
+    // Before anything goes: a cursor below it must be known to have missed something.
+    this.#floor = upTo
+    const keep =
+      upTo >= this.#last ? this.#tail.last + 1 : Math.floor((upTo + 1) / RECORD_MESSAGES_MAX)
+    await this.#reader.api.ask(`STREAM.PURGE.${this.#names.log}`, { seq: keep })
+    await this.#look()
+  }
+
+  /** What the servers hold of the log. */
+  async #look(): Promise<void> {
+    const { state } = await this.#reader.info(this.#names.log)
+    this.#bytes = state.bytes
+    if (state.first_seq > 1) {
+      const gone = firstPosition(state.first_seq) - 1
+      this.#floor = Math.max(this.#floor, Math.min(gone, this.#last))
+    }
+  }
+
+  // ---- Other nodes ---------------------------------------------------------------------------
+
+  async #kicked(id: string): Promise<void> {
+    this.#presence.disturbed()
+    await this.#sessions.release(id, () => this.#events.kick(id))
+  }
+
+  async #refreshed(): Promise<void> {
+    if (this.#closed) return
+    await this.#look()
+    if (this.#presence.alone) return
+    const upTo = this.#presence.forgettable
+    if (upTo > this.#floor) await this.#forget(upTo)
+    if (this.#presence.dead.length > 0 && ++this.#rounds % BURY_ROUNDS === 0) await this.#bury()
+  }
+
+  /** What a dead node said about forgetting holds until its last session has another owner. */
+  async #bury(): Promise<void> {
+    const dead = new Set(this.#presence.dead)
+    for await (const { node } of this.#sessions.all()) dead.delete(node)
+    for (const node of dead) await this.#presence.bury(node)
+  }
+
+  #damage(what: string): void {
+    this.#damaged++
+    this.#notify(`damage on the NATS servers, skipped: ${what}`)
+  }
+}
+
+const EMPTY = Buffer.alloc(0)
+
+function endOf(record: LogRecord): Pos {
+  return record.first + Math.max(record.messages.length, 1) - 1
+}
+
+function failed(): EngineError {
+  return new EngineError('failed', 'the log on the NATS servers is not what it was: see the log')
+}
