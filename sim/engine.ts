@@ -73,6 +73,7 @@ interface Operation {
 export class SimEngine implements Engine {
   readonly name = 'simulated'
   readonly durable: boolean
+  readonly node = null
   readonly log: string
   readonly #disk: Disk
   readonly #clock: Clock

@@ -84,7 +84,11 @@ export interface EngineEvents {
   retained(change: RetainedMessage): void
   /** Something another node sent with `cast`. */
   cast(from: string, bytes: Buffer): void
-  /** Another node claims a session of ours: disconnect its client, save, then resolve. */
+  /**
+   * Another node claims a session of ours, or turns out to have claimed it: disconnect its client, save if that is
+   * still possible, forget the session, then resolve. Told too before a save of it is refused as `fenced`, and
+   * before a claim of ours resolves that takes it back.
+   */
   kick(id: string): Promise<void>
   /** `failed` is final: nothing is acknowledged any more and the process should end. */
   state(state: 'up' | 'down' | 'failed', why: string): void
@@ -99,6 +103,11 @@ export interface Engine {
   readonly name: string
   /** Whether sessions and log outlive the process. */
   readonly durable: boolean
+  /**
+   * This node's name, new with each start, where several nodes share log, sessions and retained messages; null
+   * where nobody does.
+   */
+  readonly node: string | null
   /** Random identity of this log, made with it; known after `open`. */
   readonly log: string
   /** Makes ready, reports every retained message, then resolves. Throws a person-readable Error. */
@@ -121,11 +130,17 @@ export interface Engine {
   bounds(): Bounds
   /** Forgets stored messages up to and including the position. */
   truncate(upTo: Pos): Promise<void>
-  /** Takes exclusive ownership of a session's record. */
-  claim(id: string): Promise<Claim>
+  /**
+   * Takes exclusive ownership of a session's record. With `epoch`, only if nobody claimed it since that one: else
+   * rejects `fenced` and disturbs nobody.
+   */
+  claim(id: string, epoch?: number): Promise<Claim>
   /** Resolves when durable. Rejects `fenced` when another owner claimed one of the sessions since. */
   save(saves: readonly SessionSave[]): Promise<void>
-  /** Every stored session, in no order; `node` is its owner where there are several nodes. */
+  /**
+   * Every stored session, in no order. Where there are several nodes `node` is its owner, and a session that was
+   * claimed and never saved is among them, with an empty profile.
+   */
   sessions(): AsyncIterable<StoredSession & { readonly node?: string }>
   /** Retained messages of QoS 0, which no record carries; resolves when written, lazily. */
   retain(changes: readonly RetainedMessage[]): Promise<void>

@@ -55,6 +55,7 @@ export interface DiskOptions {
 export class DiskEngine implements Engine {
   readonly name = 'disk'
   readonly durable = true
+  readonly node = null
   readonly #options: DiskOptions
   readonly #folder: DataFolder
   readonly #codec: RecordCodec

@@ -39,6 +39,7 @@ interface StoredParts {
 export class MemoryEngine implements Engine {
   readonly name = 'memory'
   readonly durable = false
+  readonly node = null
   readonly log: string
   readonly #runtime: Pick<Runtime, 'now' | 'random'>
   readonly #cap: number
