@@ -224,7 +224,7 @@ export class SimClient {
     this.#asked.clear()
     this.#ledger.lost(this.generation, this.#clock.turns)
     if (connection.lasting === 0 && this.connection === connection) {
-      this.#ledger.end(this.generation, this.#clock.turns)
+      this.#forget()
     }
     this.#events.lost(this, connection)
   }

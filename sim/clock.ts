@@ -21,6 +21,7 @@ export class Clock {
   /** A heap: the event due first is at 0. */
   readonly #events: Event[] = []
   #turnEnd: (() => void)[] = []
+  #afterTurn: (() => void)[] = []
   /** Turns so far: a finer clock than time, for what happened before what. */
   turns = 0
 
@@ -38,6 +39,11 @@ export class Clock {
   /** Calls back at the end of this turn. */
   atTurnEnd(call: () => void): void {
     this.#turnEnd.push(call)
+  }
+
+  /** Calls back when this turn is over and nothing of it is left. */
+  afterTurn(call: () => void): void {
+    this.#afterTurn.push(call)
   }
 
   /** When the next event is due; Infinity when there is none. */
@@ -63,6 +69,7 @@ export class Clock {
       for (const call of calls) call()
       await settled()
     }
+    for (const call of this.#afterTurn.splice(0)) call()
     return true
   }
 

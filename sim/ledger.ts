@@ -109,7 +109,7 @@ export interface Received {
 /** What happened to one shared group. */
 interface GroupBook {
   /** Deliveries of each message, by key: who got it, at which QoS. */
-  readonly delivered: Map<string, { client: string; qos: QoS }[]>
+  readonly delivered: Map<string, { client: string; qos: QoS; durable: boolean }[]>
   /** Turns in which a member's connection or session was lost. */
   readonly losses: number[]
   endedMembers: number
@@ -120,6 +120,10 @@ export class Ledger {
   readonly generations: Generation[] = []
   readonly groups = new Map<string, GroupBook>()
   deliveries = 0
+  /** The engine refuses some: what was refused and is sent again comes after what was not. */
+  refusing = false
+  /** Processes were killed: a member whose session died with one cannot finish what it was lent. */
+  killed = false
 
   group(name: string): GroupBook {
     let book = this.groups.get(name)
@@ -176,7 +180,7 @@ export class Ledger {
     }
     // What was missed at QoS 0, or before subscribing, and is sent again by its publisher comes late, and may.
     const since = Math.min(...owed.map((w) => w.requested))
-    const late = message.attempts > 1 && (got.qos === 0 || message.sent <= since)
+    const late = message.attempts > 1 && (this.refusing || got.qos === 0 || message.sent <= since)
     if (shared === undefined && !late) this.#checkOrder(generation, message, got, times, who)
   }
 
@@ -202,12 +206,16 @@ export class Ledger {
   #sharedDelivery(name: string, g: Generation, m: Published, got: Received): void {
     const book = this.group(name)
     const before = book.delivered.get(m.key) ?? []
-    before.push({ client: g.client, qos: got.qos })
+    before.push({ client: g.client, qos: got.qos, durable: g.durable })
     book.delivered.set(m.key, before)
     if (before.length === 1) return
     const all = before.map((d) => `${d.client} at QoS ${d.qos}`).join(', ')
     const lost = book.losses.some((turn) => turn >= m.sent)
-    const allowed = lost && before.slice(0, -1).every(({ qos }) => qos === 1)
+    const earlier = before.slice(0, -1)
+    // What a member of QoS 2 forgot with the process is not known to have arrived.
+    const forgotten = this.killed && earlier.some(({ durable }) => !durable)
+    if (forgotten) return
+    const allowed = lost && earlier.every(({ qos }) => qos === 1)
     // A publisher that sends again what it got no answer for is not the group's fault.
     if (!allowed && m.attempts === 1) {
       throw new Violation(`${m.key} went to more than one member of ${name}: ${all}`)

@@ -136,7 +136,7 @@ export class Watch implements ClientEvents {
     }
     const latest = Math.max(...before.map((v) => v.wire.partedAt || now), this.#killedAt)
     // An engine that fails may have failed to forget it.
-    const sure = this.#killedAt === 0 && this.#plan.engineFaults.fail === 0
+    const sure = !attempts && this.#killedAt === 0 && this.#plan.engineFaults.fail === 0
     if (present && sure && visit.openedAt - latest > lasts + 1_000) {
       throw new Violation(`the session of ${plan.id} is still there after ${lasts} ms`)
     }
@@ -269,11 +269,13 @@ export class Watch implements ClientEvents {
     const due = partedAt + delay
     const [told] = times
     const came = next === null ? Number.POSITIVE_INFINITY : next.acceptedAt
-    const early = told !== undefined && told < due && !(next?.connection?.clean ?? false)
+    const asked = next === null ? Number.POSITIVE_INFINITY : next.openedAt
+    const cleaned = next !== null && (next.connection === null || next.connection.clean)
+    const early = told !== undefined && told < due && !cleaned
     if (early) throw new Violation(`${what}, ${due - (told as number)} ms too early`)
     if (told !== undefined && told > due + WILL_SLACK_MS) throw new Violation(`${what}, too late`)
     if (next !== null && (came === 0 || next.connection === null)) return
-    if (told === undefined && (delay === 0 || came > due + 1_000)) {
+    if (told === undefined && (delay === 0 || asked > due + 1_000)) {
       throw new Violation(`${what}, but was due ${due - partedAt} ms after the loss`)
     }
     const resumed = next?.present === true

@@ -36,6 +36,7 @@ export class SimWire implements Wire {
   /** To the broker: what arrived and is not read yet. */
   #arrived: Buffer[] = []
   #readAsked = false
+  #kept = false
   #paused = false
   /** Latest arrival promised in either direction: pieces never overtake each other. */
   #inDue = 0
@@ -110,6 +111,10 @@ export class SimWire implements Wire {
     const start = this.at
     this.at += size
     this.push(this.#block, start, this.at)
+  }
+
+  keep(): void {
+    this.#kept = true
   }
 
   pause(): void {
@@ -210,9 +215,16 @@ export class SimWire implements Wire {
       this.#readAsked = false
       if (this.#paused || this.#closedTold) return
       const chunk = this.#arrived.shift()
-      if (chunk !== undefined && this.partedAt === 0) this.#reader?.read(chunk)
+      if (chunk !== undefined && this.partedAt === 0) this.#read(chunk)
       this.#askRead()
     })
+  }
+
+  /** What was not asked to be kept is somebody else's after the turn. */
+  #read(chunk: Buffer): void {
+    this.#kept = false
+    this.#reader?.read(chunk)
+    if (!this.#kept && !process.env['SIM_KEEP']) this.#clock.afterTurn(() => chunk.fill(0xee))
   }
 
   #tellClosed(fault?: Error): void {

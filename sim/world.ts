@@ -61,6 +61,8 @@ export class World {
     this.plan = plan ?? draw(this.#chance)
     this.#disk = new Disk(`log-${seed}`)
     this.watch = new Watch(this.clock, this.plan)
+    const { refuse, fail } = this.plan.engineFaults
+    this.ledger.refusing = refuse > 0 || fail > 0
   }
 
   async run(): Promise<Outcome> {
@@ -113,6 +115,7 @@ export class World {
     const life = this.#life
     if (life === null) return
     this.#kills++
+    this.ledger.killed = true
     this.#life = null
     life.runtime.kill()
     if (life.engine instanceof SimEngine) life.engine.crash()
@@ -291,10 +294,12 @@ export class World {
   }
 
   async #arrive(client: SimClient, filter: string, qos: QoS): Promise<void> {
-    this.#connect(client)
-    await this.#until(() => client.online)
-    client.subscribe(filter, qos, false, 0, false)
-    await this.#until(() => client.idle)
+    while (client.generation?.wish(filter)?.confirmed === undefined) {
+      this.#connect(client)
+      await this.#until(() => client.online || client.connection?.over === true)
+      client.subscribe(filter, qos, false, 0, false)
+      await this.#until(() => client.idle)
+    }
   }
 
   // ---- Time ----------------------------------------------------------------------------------

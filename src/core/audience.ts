@@ -164,6 +164,9 @@ export class Audience {
 /** Nobody listens. */
 export const NOBODY: Audience = new Audience([], [], false, 0, 0)
 
+/** Tells a set that is wanted from the same set when it is not. */
+const WANTED = 0x9e3779b9
+
 /** The audiences in use, one object per set. */
 export class Audiences {
   readonly #byKey = new Map<number, Audience>()
@@ -178,7 +181,10 @@ export class Audiences {
    */
   intern(members: readonly Delivery[], groups: readonly Group[]): Audience {
     if (members.length === 0 && groups.length === 0) return NOBODY
-    let a = 0
+    // A group keeps its mark when durable members come and go: the same set may be wanted or not.
+    const wanted =
+      members.some((m) => m.qos > 0 && m.session.durable) || groups.some((g) => g.durable)
+    let a = wanted ? WANTED : 0
     let b = 0
     let c = 0
     for (const { mark } of members) {
@@ -196,8 +202,6 @@ export class Audiences {
     if (known !== undefined && known.check === c && known.members.length === members.length) {
       return known
     }
-    const wanted =
-      members.some((m) => m.qos > 0 && m.session.durable) || groups.some((g) => g.durable)
     const audience = new Audience(members.slice(), groups.slice(), wanted, key, c)
     if (known === undefined) this.#byKey.set(key, audience)
     return audience

@@ -101,11 +101,9 @@ export class Outbox {
     for (const [group, pos] of returned) group.returned(pos)
   }
 
-  /** Gives up what stands before that position in the log. */
+  /** Does without what stands before that position in the log; what the client holds it may still acknowledge. */
   evict(before: Pos): void {
-    for (const { packetId, pos, origin } of [...this.#window.entries()]) {
-      if (pos < before && (origin === null || 'group' in origin)) this.#finish(packetId)
-    }
+    this.#window.lose(before)
   }
 
   // ---- Sending -------------------------------------------------------------------------------

@@ -307,9 +307,8 @@ export class Session extends Cursor {
 
   /** The log could not wait any longer: what it was owed before that position is lost, and counted. */
   evict(before: Pos): void {
-    if (this.live) return
     this.#outbox?.evict(before)
-    if (this.scan >= before - 1) return
+    if (this.live || this.scan >= before - 1) return
     this.scan = before - 1
     this.#broker.counters.sessionsEvicted++
     this.#broker.report('evicted', this.id)

@@ -32,6 +32,8 @@ export class Group extends Cursor {
   readonly claiming = false
   readonly #members = new SubscriptionList()
   #turn = 0
+  /** What stands before it in the log is gone: a member that holds it may acknowledge it, nobody else gets it. */
+  #lostBefore: Pos = 0
   /** Lent and not acknowledged. */
   readonly #lent = new Map<Pos, Message>()
   /** Given back by members that went, or lent when an earlier run ended; served before anything new. */
@@ -74,7 +76,9 @@ export class Group extends Cursor {
   /** Lowest position it may still need. */
   get floor(): Pos {
     let floor = (this.live ? this.#broker.log.last : this.scan) + 1
-    for (const pos of this.#lent.keys()) floor = Math.min(floor, pos)
+    for (const pos of this.#lent.keys()) {
+      if (pos >= this.#lostBefore) floor = Math.min(floor, pos)
+    }
     for (const { pos } of this.#returned) floor = Math.min(floor, pos)
     return floor
   }
@@ -165,6 +169,7 @@ export class Group extends Cursor {
   /** The log could not wait any longer for a member. */
   evict(before: Pos): void {
     this.#returned = this.#returned.filter(({ pos }) => pos >= before)
+    this.#lostBefore = Math.max(this.#lostBefore, before)
     if (this.live || this.scan >= before - 1) return
     this.scan = before - 1
     this.overrun()

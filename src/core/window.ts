@@ -27,6 +27,7 @@ export class Window {
   #first = 0
   #next = 0
   #inFlight = 0
+  #lostBefore: Pos = 0
   #positions: Float64Array = NO_POSITIONS
   #states: Uint8Array = NO_STATES
   #origins: Map<number, Origin> | null = null
@@ -94,11 +95,18 @@ export class Window {
     return { pos, origin }
   }
 
+  /** Messages before that position cannot be sent again; identifiers stay in use until they are acknowledged. */
+  lose(before: Pos): void {
+    this.#lostBefore = Math.max(this.#lostBefore, before)
+  }
+
   /** Lowest position of the log still needed for sending again, Infinity when none is. */
   get floor(): Pos {
     let floor = Number.POSITIVE_INFINITY
-    for (const entry of this.entries()) {
-      if (entry.origin === null || 'group' in entry.origin) floor = Math.min(floor, entry.pos)
+    for (const { pos, state, origin } of this.entries()) {
+      const fromLog = origin === null || 'group' in origin
+      if (!fromLog || state === SendState.released || pos < this.#lostBefore) continue
+      floor = Math.min(floor, pos)
     }
     return floor
   }
