@@ -216,3 +216,54 @@ async function freePorts(count: number): Promise<number[]> {
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
   return ports
 }
+
+/** A way to a server that can be cut: what a node sees when its network goes. */
+export class Gate {
+  readonly #server: net.Server
+  readonly #sockets = new Set<net.Socket>()
+  #isOpen = true
+
+  private constructor(to: string) {
+    const [host, port] = to.split(':')
+    this.#server = net.createServer((near) => {
+      if (!this.#isOpen) return near.destroy()
+      const far = net.connect(Number(port), host)
+      for (const [one, other] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        this.#sockets.add(one)
+        one.on('error', () => {})
+        one.on('close', () => {
+          this.#sockets.delete(one)
+          other.destroy()
+        })
+        one.pipe(other)
+      }
+    })
+  }
+
+  static async open(to: string): Promise<Gate> {
+    const gate = new Gate(to)
+    await new Promise<void>((resolve) => gate.#server.listen(0, '127.0.0.1', resolve))
+    return gate
+  }
+
+  get address(): string {
+    return `127.0.0.1:${(this.#server.address() as net.AddressInfo).port}`
+  }
+
+  cut(): void {
+    this.#isOpen = false
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  mend(): void {
+    this.#isOpen = true
+  }
+
+  async close(): Promise<void> {
+    this.cut()
+    await new Promise((resolve) => this.#server.close(resolve))
+  }
+}

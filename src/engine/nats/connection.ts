@@ -98,6 +98,7 @@ function connectionOptions(options: NatsOptions, name: string): ConnectionOption
   return {
     servers: addresses.map(({ host }) => host),
     name,
+    ignoreClusterUpdates: options.learn === false,
     timeout: 2_000,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 200,

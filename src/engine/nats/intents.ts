@@ -1,7 +1,7 @@
 // Exactly once from a publisher across the death of its node: a packet identifier is saved before
 // its message is appended, and whoever takes the session over finds out whether that happened.
 
-import { isPassing, Patience } from './api.ts'
+import { isFull, isPassing, Patience } from './api.ts'
 import { APPEND_MS } from './appends.ts'
 import type { Names } from './options.ts'
 import type { Reader } from './reader.ts'
@@ -62,6 +62,8 @@ export class Intents {
         // Somebody who took the session over before us may have stored that empty record.
         return stored === null || stored.seq !== ack.seq || stored.data.length > 0
       } catch (error) {
+        // No room for an empty record: then there was none for the append either, unless before.
+        if (isFull(error)) return this.#isStored(intent)
         if (!isPassing(error) || patience.over) throw error
         await patience.pause()
       }

@@ -15,6 +15,8 @@ export interface NatsTls {
 export interface NatsOptions {
   /** `nats://host:port`, `tls://host:port` or `host:port`; one is enough, the others are learnt from it. */
   readonly servers: readonly string[]
+  /** Whether the others are learnt; default true. Not where servers call themselves by names unknown here. */
+  readonly learn?: boolean
   readonly runtime: Pick<Runtime, 'now' | 'random'>
   /** Topics of stored messages. */
   readonly resolve: ResolveTopic

@@ -41,8 +41,8 @@ interface Writer {
 export class NatsRetained {
   readonly #deps: RetainedDeps
   readonly #register: Register
-  /** Newest version of each topic's record that is known here. */
-  readonly #known = new Map<string, number>()
+  /** Newest version of each topic's record that is known here, and its position. */
+  readonly #known = new Map<string, { readonly seq: number; readonly pos: Pos }>()
   /** One write per topic at a time; what comes meanwhile replaces what waits. */
   readonly #writers = new Map<string, Writer>()
   /** Everything up to this sequence was heard or read. */
@@ -137,16 +137,17 @@ export class NatsRetained {
   #apply(stored: Stored): void {
     const { names, codec, changed, damaged } = this.#deps
     const token = stored.subject.slice(names.subject('r', '').length)
-    if ((this.#known.get(token) ?? 0) >= stored.seq) return
-    this.#known.set(token, stored.seq)
-    // Our own are applied where they were made.
-    if (stored.from === names.node) return
+    if ((this.#known.get(token)?.seq ?? 0) >= stored.seq) return
     try {
       const { message, pos } = codec.decodeRetained(Buffer.from(token), stored.data)
+      this.#known.set(token, { seq: stored.seq, pos })
+      // Our own are applied where they were made.
+      if (stored.from === names.node) return
       const kept = message.payload.length > 0 ? message : null
       changed({ topic: message.topic.name, message: kept, pos })
     } catch (error) {
       if (!(error instanceof DamageError)) throw error
+      this.#known.set(token, { seq: stored.seq, pos: 0 })
       damaged(`a retained message: ${error.message}`)
     }
   }
@@ -170,7 +171,9 @@ export class NatsRetained {
     const { names, codec } = this.#deps
     const key = Buffer.from(token)
     const bytes = codec.encodeRetained(key, message, pos)
-    let expected = this.#known.get(token) ?? 0
+    const known = this.#known.get(token)
+    if (known !== undefined && known.pos > pos) return
+    let expected = known?.seq ?? 0
     for (;;) {
       const outcome = await this.#register.write({
         subject: names.subject('r', token),
@@ -181,7 +184,9 @@ export class NatsRetained {
         ...(message.payload.length === 0 ? { ttl: REMOVAL_TTL } : {}),
       })
       if ('seq' in outcome) {
-        this.#known.set(token, Math.max(outcome.seq, this.#known.get(token) ?? 0))
+        if ((this.#known.get(token)?.seq ?? 0) < outcome.seq) {
+          this.#known.set(token, { seq: outcome.seq, pos })
+        }
         return
       }
       const { found } = outcome

@@ -1,0 +1,340 @@
+// Several nodes on one NATS cluster: all hear the same log, one of them owns a session, retained
+// messages end the same everywhere, and servers that die cost time but no message.
+
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { tooOld } from '../../src/engine/nats/connection.ts'
+import type { NatsOptions } from '../../src/engine/nats/options.ts'
+import {
+  faultOf,
+  flowOf,
+  message,
+  PROFILE,
+  payloads,
+  readAll,
+  record,
+  sessionsOf,
+} from '../engine/contract.ts'
+import { Gate, NatsCluster } from '../support/nats.ts'
+import { Node, until } from '../support/nats-nodes.ts'
+import { describeWith } from '../support/programs.ts'
+
+const say = (text: string) => record([message('say', text)])
+
+/** Appends numbered records one after the other until told to stop; says which were acknowledged. */
+function publisher(node: Node, name: string): { stop(): Promise<string[]> } {
+  const acknowledged: string[] = []
+  let stopped = false
+  const done = (async () => {
+    for (let n = 1; !stopped; n++) {
+      const text = `${name}${n}`
+      await node.engine.append(say(text))
+      acknowledged.push(text)
+    }
+  })()
+  return {
+    async stop() {
+      stopped = true
+      await done
+      return acknowledged
+    },
+  }
+}
+
+describeWith(['nats-server'], 'nats nodes', (programs) => {
+  let cluster: NatsCluster
+  let nodes: Node[] = []
+
+  beforeAll(async () => {
+    cluster = await NatsCluster.start(programs['nats-server'], 3)
+  })
+  afterAll(() => cluster.remove())
+
+  let made = 0
+  beforeEach(() => {
+    made++
+  })
+  afterEach(async () => {
+    for (const server of cluster.servers) {
+      server.resume()
+      if (!server.running) server.start()
+    }
+    await cluster.ready()
+    await Promise.all(nodes.map((node) => node.engine.close()))
+    nodes = []
+    await cluster.clear()
+  })
+
+  async function start(name: string, options: Partial<NatsOptions> = {}): Promise<Node> {
+    const node = new Node({ servers: cluster.addresses, name, prefix: `n${made}`, ...options })
+    await node.engine.open(node)
+    nodes.push(node)
+    return node
+  }
+
+  /** Both heard the same records at the same places, each once, and all that was acknowledged. */
+  async function same(a: Node, b: Node, acknowledged: readonly string[]): Promise<void> {
+    await until('both nodes heard everything', () => {
+      const heard = new Set(b.heard)
+      return a.records.length > 0 && acknowledged.every((text) => heard.has(text))
+    })
+    await until('both are at the same place', () => a.positions.length === b.positions.length)
+    expect(b.heard).toEqual(a.heard)
+    expect(b.positions).toEqual(a.positions)
+    expect(new Set(a.heard).size).toBe(a.heard.length)
+    expect([...a.positions].sort((x, y) => x - y)).toEqual(a.positions)
+    const order = new Map(a.heard.map((text, n) => [text, n]))
+    const places = acknowledged.map((text) => order.get(text)!)
+    expect([...places].sort((x, y) => x - y)).toEqual(places)
+    expect(payloads(await readAll(a.engine))).toEqual(a.heard)
+  }
+
+  test('each hears every record of both, in one order', async () => {
+    const [a, b] = [await start('a'), await start('b')]
+    const appends = Array.from({ length: 200 }, (_, n) => [
+      a.engine.append(say(`a${n}`)),
+      b.engine.append(say(`b${n}`)),
+    ])
+    await Promise.all(appends.flat())
+    const all = Array.from({ length: 200 }, (_, n) => n)
+    await same(
+      a,
+      b,
+      all.map((n) => `a${n}`),
+    )
+    await same(
+      a,
+      b,
+      all.map((n) => `b${n}`),
+    )
+    expect(a.heard).toHaveLength(400)
+    expect(a.engine.bounds().last).toBe(b.engine.bounds().last)
+    expect(a.engine.log).toBe(b.engine.log)
+  })
+
+  test('records lost on their way are read, also the last', async () => {
+    const a = await start('a')
+    const b = await start('b', { lossy: (seq) => seq % 3 === 0 || seq > 25 })
+    for (let n = 1; n <= 30; n++) await a.engine.append(say(String(n)))
+    await same(
+      a,
+      b,
+      Array.from({ length: 30 }, (_, n) => String(n + 1)),
+    )
+    expect(b.engine.repaired).toBeGreaterThan(9)
+    expect(a.engine.repaired).toBe(0)
+  })
+
+  test('a session has one owner, whoever claims at the same moment', async () => {
+    const [a, b] = [await start('a'), await start('b')]
+    for (let round = 0; round < 25; round++) {
+      const id = `client-${round}`
+      const claims = await Promise.all([a.engine.claim(id), b.engine.claim(id)])
+      const [first, second] = claims as [(typeof claims)[0], (typeof claims)[0]]
+      expect(first.epoch).not.toBe(second.epoch)
+      const saves = await Promise.all([
+        faultOf(a.engine.save([{ id, epoch: first.epoch, profile: PROFILE }])),
+        faultOf(b.engine.save([{ id, epoch: second.epoch, profile: PROFILE }])),
+      ])
+      // The later claim is the owner's.
+      const winner = first.epoch > second.epoch ? 0 : 1
+      expect(saves[winner]).toMatch(/^no fault/)
+      expect(saves[1 - winner]).toBe('fenced')
+    }
+  })
+
+  test('an owner that is there lets go first, and what it saves then is what the next one gets', async () => {
+    const [a, b] = [await start('a'), await start('b')]
+    const { epoch } = await a.engine.claim('ann')
+    await a.engine.save([{ id: 'ann', epoch, profile: PROFILE, flow: flowOf(a.engine.log, 1) }])
+    a.onKick = () => a.engine.save([{ id: 'ann', epoch, flow: flowOf(a.engine.log, 4711) }])
+    const { stored, epoch: next } = await b.engine.claim('ann')
+    expect(a.kicks).toEqual(['ann'])
+    expect(stored).toEqual({
+      id: 'ann',
+      epoch: next,
+      profile: PROFILE,
+      flow: flowOf(a.engine.log, 4711),
+    })
+    expect(await faultOf(a.engine.save([{ id: 'ann', epoch, profile: PROFILE }]))).toBe('fenced')
+    await b.engine.save([{ id: 'ann', epoch: next, flow: flowOf(a.engine.log, 4712) }])
+    expect((await sessionsOf(b.engine)).map(({ flow }) => flow.cursor)).toEqual([4712])
+  })
+
+  test('an owner that is gone costs no wait', async () => {
+    const [a, b] = [await start('a'), await start('b')]
+    const { epoch } = await a.engine.claim('ann')
+    await a.engine.save([{ id: 'ann', epoch, profile: PROFILE }])
+    nodes.shift()
+    await a.engine.close()
+    const began = performance.now()
+    expect((await b.engine.claim('ann')).stored?.profile).toEqual(PROFILE)
+    expect(performance.now() - began).toBeLessThan(500)
+  })
+
+  test('an owner that hangs loses the session, and its save when it wakes', async () => {
+    const [a, b] = [await start('a'), await start('b')]
+    const { epoch } = await a.engine.claim('ann')
+    await a.engine.save([{ id: 'ann', epoch, flow: flowOf(a.engine.log, 1) }])
+    a.onKick = () => new Promise(() => {})
+    const next = await b.engine.claim('ann')
+    const late = { id: 'ann', epoch, flow: flowOf(a.engine.log, 2) }
+    expect(await faultOf(a.engine.append(record([message('a', '1')], [true], [late])))).toBe(
+      'fenced',
+    )
+    expect(a.kicks).toEqual(['ann', 'ann'])
+    expect(b.records).toEqual([])
+    const flow = flowOf(a.engine.log, 3)
+    await b.engine.save([{ id: 'ann', epoch: next.epoch, flow }])
+    expect((await a.engine.claim('ann')).stored?.flow.cursor).toBe(3)
+  })
+
+  test('retained messages end the same everywhere: the highest position', async () => {
+    const [a, b] = [await start('a'), await start('b')]
+    const keep = (text: string) => record([message('t', text, { retain: true })])
+    const all: Promise<void>[] = []
+    for (let n = 0; n < 40; n++) {
+      all.push(a.engine.append(keep(`a${n}`)), b.engine.append(keep(`b${n}`)))
+    }
+    await Promise.all(all)
+    const last = a.heard[a.heard.length - 1]
+    const c = await start('c')
+    expect(c.retainedOf('t')).toBe(last)
+    // Of QoS 0, and so in no record: others are told.
+    const pos = a.engine.bounds().last
+    const change = { topic: 'u', message: message('u', 'x', { qos: 0, retain: true }), pos }
+    await a.engine.retain([change])
+    await until('the others know', () => b.retainedOf('u') === 'x' && c.retainedOf('u') === 'x')
+    await b.engine.retain([{ topic: 'u', message: null, pos }])
+    await until('the others know', () => c.retainedOf('u') === null)
+    // What is older than the stored one is not stored.
+    await b.engine.retain([{ topic: 't', message: message('t', 'old', { qos: 0 }), pos: 1 }])
+    const d = await start('d')
+    expect([d.retainedOf('t'), d.retainedOf('u')]).toEqual([last, null])
+  })
+
+  test('what is cast reaches the others and not the sender', async () => {
+    const [a, b, c] = [await start('a'), await start('b'), await start('c')]
+    a.engine.cast(null, Buffer.from('all'))
+    a.engine.cast(b.engine.node, Buffer.from('you'))
+    await until('they hear', () => b.casts.length === 2 && c.casts.length === 1)
+    const { node } = a.engine
+    expect([a.casts, b.casts, c.casts]).toEqual([
+      [],
+      [`${node} all`, `${node} you`],
+      [`${node} all`],
+    ])
+  })
+
+  test('a QoS 2 message whose node died before it was appended is not taken for a repetition', async () => {
+    const a = await start('a', { logBytes: 64 * 1024 })
+    const { epoch } = await a.engine.claim('ann')
+    const receiving = (...packetIds: number[]) => [
+      { id: 'ann', epoch, flow: { ...flowOf(a.engine.log, 1), receiving: packetIds } },
+    ]
+    const two = (text: string) => [message('t', text, { qos: 2 })]
+    await a.engine.append(record(two('1'), [true], receiving(1)))
+    const large = 'x'.repeat(50_000)
+    await a.engine.append(record([message('t', large)]))
+    // Saved, but there was no room for the message; then the node is gone.
+    expect(await faultOf(a.engine.append(record(two(large), [true], receiving(1, 2))))).toBe('full')
+    nodes.shift()
+    await a.engine.close()
+    const b = await start('b', { logBytes: 64 * 1024 })
+    expect((await b.engine.claim('ann')).stored?.flow.receiving).toEqual([1])
+  })
+
+  test('what one node forgets, another may still need', async () => {
+    const [a, b] = [await start('a'), await start('b')]
+    for (let n = 1; n <= 5; n++) await a.engine.append(say(String(n)))
+    await until('both know each other', () => a.nodes.length === 1 && b.nodes.length === 1)
+    await a.engine.truncate(4096)
+    await b.engine.truncate(2048)
+    await until('the least of both is forgotten', () => a.engine.bounds().first > 1)
+    expect(payloads(await readAll(a.engine))).toEqual(['3', '4', '5'])
+    await until('all know', () => b.engine.bounds().first === a.engine.bounds().first)
+  })
+
+  test('kill -9 of servers: nothing lost, nothing twice, in order', async () => {
+    const [a, b] = [await start('a'), await start('b')]
+    const loud = publisher(a, 'a')
+    const victims = [
+      () => cluster.leader(`N${made}_LOG`),
+      async () => cluster.at(b.engine.servers.tail),
+      async () => cluster.at(a.engine.servers.work),
+      async () => {
+        const leader = await cluster.leader(`N${made}_LOG`)
+        return cluster.servers.find((one) => one !== leader)!
+      },
+    ]
+    for (const choose of victims) {
+      const before = a.heard.length
+      await until('it goes on', () => a.heard.length > before + 20)
+      const victim = await choose()
+      await victim.kill()
+      const reached = a.heard.length
+      await until('it goes on without that server', () => a.heard.length > reached + 20)
+      victim.start()
+      await cluster.ready()
+    }
+    await same(a, b, await loud.stop())
+  })
+
+  test('all servers away for 10 s: down is said, then up, and nothing is lost', async () => {
+    const [a, b] = [await start('a'), await start('b')]
+    const loud = publisher(a, 'a')
+    await until('it goes on', () => a.heard.length > 20)
+    await Promise.all(cluster.servers.map((server) => server.kill()))
+    await until('a says so', () => a.states.length === 1, 5_000)
+    expect(a.states[0]).toMatch(/^down: no NATS server can be reached/)
+    await new Promise((resolve) => setTimeout(resolve, 9_000))
+    for (const server of cluster.servers) server.start()
+    await until('both are back', () => a.states.length === 2 && b.states.length === 2)
+    expect(a.states[1]).toMatch(/^up/)
+    const reached = a.heard.length
+    await until('it goes on', () => a.heard.length > reached + 20)
+    await same(a, b, await loud.stop())
+    // Nobody was taken for dead: the outage was everybody's.
+    expect([...a.nodes, ...b.nodes].filter((what) => what.endsWith('down'))).toEqual([])
+  })
+
+  test('a node cut off knows it before the others say so; what it might need is not forgotten', async () => {
+    const gate = await Gate.open(cluster.servers[0]!.address)
+    const a = await start('a')
+    const b = await start('b', { servers: [gate.address], learn: false })
+    const { epoch } = await b.engine.claim('ann')
+    await b.engine.save([{ id: 'ann', epoch, profile: PROFILE, flow: flowOf(b.engine.log, 0) }])
+    for (let n = 1; n <= 3; n++) await a.engine.append(say(String(n)))
+    await until('a knows b', () => a.nodes.length === 1)
+    gate.cut()
+    await until('b says that it is down', () => b.states.length === 1, 5_000)
+    await until('b lapses', () => b.lapses === 1, 16_000)
+    expect(a.nodes).toEqual([`${b.engine.node} up`])
+    await until('a takes b for dead', () => a.nodes.length === 2, 12_000)
+    expect(a.nodes[1]).toBe(`${b.engine.node} down`)
+    await a.engine.truncate(a.engine.bounds().last)
+    await new Promise((resolve) => setTimeout(resolve, 3_000))
+    expect(payloads(await readAll(a.engine))).toEqual(['1', '2', '3'])
+    expect((await a.engine.claim('ann')).stored?.profile).toEqual(PROFILE)
+    gate.mend()
+    await until('b is back', () => b.states.length === 2)
+    expect(await faultOf(b.engine.save([{ id: 'ann', epoch, profile: PROFILE }]))).toBe('fenced')
+    await until('b hears what it missed', () => b.heard.length === 3)
+    nodes = nodes.filter((node) => node !== b)
+    await b.engine.close()
+    await gate.close()
+  })
+
+  test('says what is wrong with where it is asked to work', async () => {
+    await expect(start('a', { servers: ['127.0.0.1:1'] })).rejects.toThrow(
+      /start nats-server there/,
+    )
+    await expect(start('a', { servers: ['http://x'] })).rejects.toThrow(/write nats:\/\/host:4222/)
+    await expect(start('a b')).rejects.toThrow(/letters, digits/)
+    expect(tooOld('2.11.9')).toMatch(/update nats-server/)
+    expect(tooOld('2.12.0')).toBeNull()
+    const monitored = await start('a', { monitor: cluster.servers.map(({ monitor }) => monitor) })
+    expect(monitored.notes).toEqual([])
+    const alone = await start('b')
+    expect(alone.notes.join()).toMatch(/^not verified/)
+  })
+})

@@ -1,0 +1,79 @@
+// Nodes of a cluster as tests see them: an engine each, with everything it said.
+
+import type { LogRecord, RetainedMessage } from '../../src/core/engine.ts'
+import { NatsEngine } from '../../src/engine/nats/engine.ts'
+import type { NatsOptions } from '../../src/engine/nats/options.ts'
+import { Listener, payloads, resolveTopic } from '../engine/contract.ts'
+
+const runtime = { now: () => Date.now(), random: () => Math.random() }
+
+export class Node extends Listener {
+  readonly engine: NatsEngine
+  readonly kicks: string[] = []
+  readonly casts: string[] = []
+  readonly nodes: string[] = []
+  readonly notes: string[] = []
+  lapses = 0
+  /** What this node does when another takes one of its sessions. */
+  onKick: (id: string) => Promise<void> = async () => {}
+
+  constructor(options: Partial<NatsOptions> & Pick<NatsOptions, 'servers'>) {
+    super()
+    this.engine = new NatsEngine({
+      runtime,
+      resolve: resolveTopic,
+      notify: (note) => this.notes.push(note),
+      ...options,
+    })
+  }
+
+  override async kick(id?: string): Promise<void> {
+    this.kicks.push(id!)
+    await this.onKick(id!)
+  }
+
+  override cast(from?: string, bytes?: Buffer): void {
+    this.casts.push(`${from} ${bytes}`)
+  }
+
+  node(id: string, up: boolean): void {
+    this.nodes.push(`${id} ${up ? 'up' : 'down'}`)
+  }
+
+  lapsed(): void {
+    this.lapses++
+  }
+
+  /** Payloads heard, in order. */
+  get heard(): string[] {
+    return payloads(this.records)
+  }
+
+  get positions(): number[] {
+    return this.records.flatMap(({ first, messages }: LogRecord) =>
+      messages.map((_, i) => first + i),
+    )
+  }
+
+  /** The retained message of a topic, as the changes told add up. */
+  retainedOf(topic: string): string | null {
+    let newest: RetainedMessage | null = null
+    for (const change of this.changes) {
+      if (change.topic === topic && change.pos >= (newest?.pos ?? 0)) newest = change
+    }
+    return newest?.message?.payload.toString() ?? null
+  }
+}
+
+/** Waits until it holds; fails with what was not so. */
+export async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  ms = 30_000,
+): Promise<void> {
+  const end = performance.now() + ms
+  while (!(await holds())) {
+    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
