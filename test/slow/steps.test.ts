@@ -223,7 +223,7 @@ if (process.platform === 'win32') {
       const second = new Screen(`partyline serve ${port}`, false)
       expect(await second.ends()).toBe(1)
       expect(second.text).toMatch(
-        new RegExp(`^partyline serve: port ${port} .*in use.*: partyline serve \\d+\n$`),
+        new RegExp(`^partyline serve: port ${port} .*in use.*: npx partyline serve \\d+\n$`),
       )
     })
   })
@@ -233,7 +233,7 @@ if (process.platform === 'win32') {
       const port = await freePort()
       const client = new Screen(`partyline client localhost ${port}`, false)
       expect(await client.ends()).toBe(1)
-      expect(client.text).toMatch(/no server at localhost:\d+ .*partyline serve \d+\n$/)
+      expect(client.text).toMatch(/no server at localhost:\d+ .*npx partyline serve \d+\n$/)
     })
   })
 
