@@ -48,6 +48,7 @@ class SinkWire implements Wire {
     this.bytes += size
   }
 
+  keep(): void {}
   pause(): void {}
   resume(): void {}
   end(): void {}

@@ -17,6 +17,8 @@ export interface WireFaults {
   readonly delay: number
   /** How often a piece is cut in two. */
   readonly split: number
+  /** Whether memory that was read and not kept is overwritten after the turn. */
+  readonly spoil: boolean
   /** Bytes queued beyond which the reader counts as behind. */
   readonly congestion: number
 }
@@ -224,7 +226,7 @@ export class SimWire implements Wire {
   #read(chunk: Buffer): void {
     this.#kept = false
     this.#reader?.read(chunk)
-    if (!this.#kept && !process.env['SIM_KEEP']) this.#clock.afterTurn(() => chunk.fill(0xee))
+    if (this.#faults.spoil && !this.#kept) this.#clock.afterTurn(() => chunk.fill(0xee))
   }
 
   #tellClosed(fault?: Error): void {

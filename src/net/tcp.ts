@@ -5,6 +5,7 @@ import type { Socket } from 'node:net'
 import type { Counters } from '../core/counters.ts'
 import type { Deadlines } from '../core/deadlines.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
+import { READ_BYTES, type ReadBuffers, readInto } from './read-buffers.ts'
 import type { Wire, WireReader } from './wire.ts'
 
 /** What every wire of one server shares. */
@@ -17,6 +18,8 @@ export interface TcpSettings {
   readonly stallTimeout: number
   /** Calls `TcpWire.stalled` when due. */
   readonly stalls: Deadlines<TcpWire>
+  /** Memory that busy sockets read into. */
+  readonly reads: ReadBuffers
 }
 
 export interface TcpPeer {
@@ -72,6 +75,10 @@ export class TcpWire implements Wire {
   #paused = false
   #throttled = false
   #readThisTurn = 0
+  /** Whether the socket reads into `settings.reads`: from its first full read on. */
+  #ownReads = false
+  /** What is being read now, if its memory will be used again. */
+  #reading: Buffer | null = null
   #goodbye: Timer | null = null
 
   constructor(socket: Socket, peer: TcpPeer, settings: TcpSettings) {
@@ -166,7 +173,26 @@ export class TcpWire implements Wire {
     this.destroy()
   }
 
+  keep(): void {
+    if (this.#reading !== null) this.#settings.reads.keep(this.#reading)
+  }
+
+  /** From now on the socket reads into memory that is used again. TLS has memory of its own. */
+  #readBusily(): void {
+    this.#ownReads = true
+    if (this.transport === 'tls') return
+    const { reads } = this.#settings
+    readInto(this.#socket, reads.next(READ_BYTES), (bytes, buffer) => {
+      reads.used(buffer)
+      this.#reading = buffer
+      this.#data(buffer.subarray(0, bytes))
+      this.#reading = null
+      return reads.next(bytes)
+    })
+  }
+
   #data(chunk: Buffer): void {
+    if (chunk.length === READ_BYTES && !this.#ownReads) this.#readBusily()
     if (this.#readThisTurn === 0) this.#askTurn()
     this.#readThisTurn += chunk.length
     // One publisher at full speed must leave room in the turn for the others.
@@ -234,7 +260,9 @@ export class TcpWire implements Wire {
       socket.uncork()
     }
     this.#inSocket = socket.writableLength
-    if (this.#inSocket === 0 || !socket.writableNeedDrain) return
+    if (this.#inSocket === 0) return
+    for (const slice of slices) this.#settings.reads.keep(slice)
+    if (!socket.writableNeedDrain) return
     this.#blocked = true
     const { runtime, stallTimeout, stalls } = this.#settings
     stalls.set(this, runtime.now() + stallTimeout * 1000)

@@ -124,6 +124,10 @@ export class WebSocketWire implements Wire {
     if (this.#state === 'open') this.#queue(block.subarray(start, start + size))
   }
 
+  keep(): void {
+    // Every message has memory of its own.
+  }
+
   pause(): void {
     this.#paused = true
     this.#socket.pause()

@@ -3,7 +3,10 @@
 
 /** Who listens to a wire; a link. */
 export interface WireReader {
-  /** Bytes arrived. The buffer is the reader's to slice, but pins memory while a slice lives. */
+  /**
+   * Bytes arrived. The buffer is the reader's to slice until the turn ends; what is needed longer must be copied,
+   * or `Wire.keep` be called before this returns. A slice that is kept pins the whole chunk.
+   */
   read(chunk: Buffer): void
   /** The other side will send no more; our side is still open for writing. */
   ended(): void
@@ -37,6 +40,8 @@ export interface Wire {
   /** Offset at which to write into the block that `room` returned. */
   readonly at: number
   commit(size: number): void
+  /** Within `read`: slices of this chunk will be needed after the turn. */
+  keep(): void
   /** Stops and resumes reading; a paused wire still writes. */
   pause(): void
   resume(): void

@@ -10,6 +10,7 @@ import type { Engine } from '../core/engine.ts'
 import type { Session } from '../core/session.ts'
 import { DiskEngine } from '../engine/disk.ts'
 import { MemoryEngine } from '../engine/memory.ts'
+import { ReadBuffers } from '../net/read-buffers.ts'
 import { type TcpSettings, TcpWire } from '../net/tcp.ts'
 import { LineDoor } from '../protocol/line/door.ts'
 import { MqttDoor } from '../protocol/mqtt/door.ts'
@@ -143,6 +144,7 @@ export class Server {
       congestion: limits.queueBytes,
       stallTimeout: limits.stallTimeout,
       stalls: this.#stalls,
+      reads: new ReadBuffers(this.#runtime),
     }
     const listener = new Listener({
       limits,

@@ -1,8 +1,14 @@
 // The TCP wire: the contract of all wires.
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { Deadlines } from '../../src/core/deadlines.ts'
+import { ReadBuffers } from '../../src/net/read-buffers.ts'
 import { TcpWire } from '../../src/net/tcp.ts'
 import { type ContractSettings, wireContract } from './wire.contract.ts'
+
+/** Whoever looks at memory that is used again sees it. */
+const spoil = (buffer: Buffer): void => {
+  buffer.fill(0xdb)
+}
 
 async function pair(settings: ContractSettings) {
   const server = createServer({ allowHalfOpen: true, noDelay: true })
@@ -22,7 +28,11 @@ async function pair(settings: ContractSettings) {
   const socket = await accepted
   const stalls = new Deadlines<TcpWire>(settings.runtime, 500, (wire) => wire.stalled())
   const peer = { address: '127.0.0.1', port: socket.remotePort ?? 0, secure: false }
-  const wire = new TcpWire(socket, peer, { ...settings, stalls })
+  const wire = new TcpWire(socket, peer, {
+    ...settings,
+    stalls,
+    reads: new ReadBuffers(settings.runtime, spoil),
+  })
   return {
     wire,
     far: {

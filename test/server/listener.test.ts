@@ -53,6 +53,7 @@ function plainWire(socket: Socket, peer: SocketPeer): Wire {
     push: (bytes, start, end) => socket.write(bytes.subarray(start, end)),
     room: (size) => Buffer.alloc(size),
     commit: () => {},
+    keep: () => {},
     pause: () => socket.pause(),
     resume: () => socket.resume(),
     end: () => socket.end(),

@@ -12,6 +12,9 @@ export interface PairOptions {
   readonly transport?: string
 }
 
+/** What memory is overwritten with that nobody kept. */
+const SPOILT = 0xdb
+
 let ports = 50_000
 
 /** The near end, for who is tested, and the far end, for the test. */
@@ -38,6 +41,7 @@ export class PairWire implements Wire {
   #congested = false
   #flushing = false
   #paused = false
+  #kept = false
   #state: 'open' | 'ending' | 'ended' | 'closed' = 'open'
   #block = Buffer.alloc(0)
 
@@ -86,6 +90,10 @@ export class PairWire implements Wire {
     this.push(this.#block, 0, size)
   }
 
+  keep(): void {
+    this.#kept = true
+  }
+
   pause(): void {
     this.#paused = true
   }
@@ -131,7 +139,10 @@ export class PairWire implements Wire {
       // One read a turn holds everything that was sent in the one before.
       const bytes = Buffer.concat(this.#chunks.splice(0))
       this.#queued = 0
+      other.#kept = false
       reader.read(bytes)
+      // Nobody may look at it after this turn who did not say so: a real socket reads into it again.
+      if (!other.#kept) this.#runtime.nextTurn(() => bytes.fill(SPOILT))
     }
     if (this.#congested && this.#queued < this.#congestion / 2) {
       this.#congested = false

@@ -102,6 +102,8 @@ export class LineLink implements WireReader, Link {
 
   read(chunk: Buffer): void {
     this.#idle?.heard()
+    // Lines are decoded as they are wanted, which may be long after this turn.
+    this.#wire.keep()
     this.#inbox.read(chunk)
   }
 

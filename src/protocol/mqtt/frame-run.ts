@@ -9,9 +9,6 @@ import type { PublishShape, PublishSize } from './publish.ts'
 import { publishSize, writePublish } from './publish.ts'
 import { readVarint, varintSize } from './varint.ts'
 
-/** A kept run copies its bytes unless they are at least this share of what they would pin. */
-const WORTH_PINNING = 4
-
 export class FrameRun implements Run {
   /** The frames lie in bytes[start, end). */
   bytes: Buffer
@@ -54,8 +51,6 @@ export class FrameRun implements Run {
   }
 
   keep(): void {
-    const { length } = this.bytes
-    if ((this.end - this.start) * WORTH_PINNING >= length) return
     this.bytes = Buffer.from(this.bytes.subarray(this.start, this.end))
     this.end -= this.start
     this.start = 0

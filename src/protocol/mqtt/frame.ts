@@ -26,6 +26,11 @@ export class FrameReader {
   /** Set by `#measure`. */
   #body = 0
 
+  /** Whether slices of what was read are kept: of a large frame, or of frames the sink did not want yet. */
+  get borrows(): boolean {
+    return this.#held !== null || (this.#parts !== null && this.#parts.length > 1)
+  }
+
   /** Bytes kept. */
   get kept(): number {
     return this.#have + (this.#held?.length ?? 0)

@@ -15,7 +15,7 @@ import { readVarint, varintSize } from './varint.ts'
 
 /** Property blocks up to this size are remembered, to recognise the next one without reading it again. */
 const REMEMBERED_BYTES = 256
-/** What is stored from a read pins all of it, unless it is less than this share and copied. */
+/** What is stored from a read pins the memory it was read into, unless it is less than this share and copied. */
 const WORTH_PINNING = 4
 /** Runs to wide audiences that may wait before their publishers do. */
 const WIDE_BACKLOG = 64
@@ -126,10 +126,11 @@ export class Ingress {
     const added = this.#added
     if (added === null) return
     this.#added = null
-    if (this.#addedBytes * WORTH_PINNING < readBytes) {
+    const { copies } = this.#link.broker
+    if (this.#addedBytes * WORTH_PINNING < Math.max(readBytes, pinnedBytes(added))) {
       for (const message of added) {
-        message.payload = Buffer.from(message.payload)
-        if (message.properties.length > 0) message.properties = Buffer.from(message.properties)
+        message.payload = copies.copy(message.payload)
+        message.properties = copies.copy(message.properties)
       }
     }
     this.#addedBytes = 0
@@ -297,7 +298,7 @@ export class Ingress {
       link,
       message,
       (qos << 16) | packetId,
-      qos === 2 && session.persistent ? session : null,
+      qos === 2 && session.persistent ? { session, packetId } : null,
     )
     if (qos === 2) {
       session.receive(packetId)
@@ -356,6 +357,18 @@ export class Ingress {
     const properties = Buffer.from(message.properties)
     this.#later.push({ behind: this.#given, message: { ...message, payload, properties } })
   }
+}
+
+/** What these messages keep alive, which is more than was read: the whole memory it was read into. */
+function pinnedBytes(messages: readonly Message[]): number {
+  let previous: ArrayBufferLike | null = null
+  let bytes = 0
+  for (const { payload } of messages) {
+    const { buffer } = payload
+    if (buffer !== previous) bytes += buffer.byteLength
+    previous = buffer
+  }
+  return bytes
 }
 
 function malformed(what: string): PacketError {

@@ -148,6 +148,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     if (this.#state === 'closing' || this.#state === 'closed') return
     this.#heardAt = this.broker.runtime.now()
     this.#guard(() => this.#frames.read(chunk, this, this.#packetLimit()))
+    if (this.#frames.borrows) this.#wire.keep()
     if (this.#session !== null && this.#state === 'open') {
       this.#guard(() => this.#ingress.endOfRead(chunk.length))
       this.#session.settle()
@@ -265,6 +266,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   // ---- CONNECT -------------------------------------------------------------------------------
 
   #connect(packet: Connect): void {
+    this.#wire.keep() // The password is a slice, and checking it takes longer than a turn.
     this.#state = 'connecting'
     this.#door.timeouts.clear(this)
     this.stopReading('connect')
@@ -501,6 +503,11 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     const block = this.#wire.room(4)
     writeAck(block, this.#wire.at, qos === 1 ? AckByte.puback : AckByte.pubrec, packetId)
     this.#wire.commit(4)
+  }
+
+  /** What is being read now is needed after this turn. */
+  keepRead(): void {
+    this.#wire.keep()
   }
 
   noteUnstored(packetId: number): void {
