@@ -3,6 +3,7 @@
 
 import { type Access, type AccessClass, OPEN_ACCESS } from './access.ts'
 import { type Activity, SILENT } from './activity.ts'
+import { Copies } from './copies.ts'
 import { Counters } from './counters.ts'
 import type { Engine, EngineEvents, EngineFault, LogRecord } from './engine.ts'
 import { Intake, type Publisher } from './intake.ts'
@@ -75,6 +76,8 @@ export class Broker {
   readonly activity: Activity
   readonly limits: Limits
   readonly counters = new Counters()
+  /** Where payloads go whose reads are not worth keeping; the log lets go of them in order. */
+  readonly copies = new Copies()
   readonly topics: Topics
   readonly router: Router
   readonly retained: Retained

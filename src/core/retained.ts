@@ -1,6 +1,7 @@
 // The last retained message of each topic: a fold of the log, kept in memory for those who
 // subscribe later. Engines keep the durable copy.
 
+import { loneCopy } from './copies.ts'
 import type { Counters } from './counters.ts'
 import type { RetainedMessage } from './engine.ts'
 import type { Limits } from './limits.ts'
@@ -64,8 +65,8 @@ export class Retained {
     }
     const own: Message = {
       ...message,
-      payload: Buffer.from(message.payload),
-      properties: message.properties.length === 0 ? NO_BYTES : Buffer.from(message.properties),
+      payload: loneCopy(message.payload),
+      properties: message.properties.length === 0 ? NO_BYTES : loneCopy(message.properties),
     }
     this.#count++
     this.#bytes += weight(own)

@@ -3,6 +3,7 @@
 
 import type { AccessClass } from './access.ts'
 import { type Audience, NOBODY } from './audience.ts'
+import { Copies } from './copies.ts'
 import type { Counters } from './counters.ts'
 import type { Limits } from './limits.ts'
 import type { Runtime } from './runtime.ts'
@@ -59,6 +60,8 @@ export class Topics {
   #oldCount = 0
   /** Told of each topic that is forgotten, so that its audience can be let go. */
   onEvict: (topic: Topic) => void = () => {}
+
+  readonly #names = new Copies()
 
   constructor(limits: Limits, counters: Counters, runtime: Runtime) {
     this.#limits = limits
@@ -135,7 +138,7 @@ export class Topics {
     if (topic === null) {
       if (this.#limitReached(bytes, start, length) !== null) return null
       if (invalid(bytes, start, length) !== null) return null
-      topic = new Topic(Buffer.from(bytes.subarray(start, start + length)), hash)
+      topic = new Topic(this.#names.copy(bytes.subarray(start, start + length)), hash)
     }
     if (this.#youngCount >= Math.max(1, this.#limits.topicsRemembered >>> 1)) this.#turnGeneration()
     else if (this.#youngCount * 2 >= this.#young.length) this.#rebuild(this.#young.length * 2)

@@ -81,7 +81,8 @@ export function detach(record: LogRecord): void {
     }
   }
   if (backing <= bytes * 4) return
-  const home = Buffer.allocUnsafe(bytes)
+  // Not from the shared pool: there, what lives for a turn would be kept along with it.
+  const home = Buffer.allocUnsafeSlow(bytes)
   let at = 0
   const move = (from: Buffer): Buffer => {
     if (from.length === 0) return NO_BYTES

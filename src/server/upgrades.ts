@@ -66,6 +66,9 @@ function wantedFault(request: IncomingMessage): string | null {
 
 function refuse(socket: Duplex, status: string, why: string): void {
   const body = `${JSON.stringify({ error: why })}\n`
+  // Nobody reads this socket any more: unread, its end would never be seen.
+  socket.resume()
+  socket.once('finish', () => socket.destroy())
   socket.end(
     `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   )
