@@ -113,7 +113,7 @@ export class Broker {
       this.#retention.makeRoom(record)
       return engine.append(record)
     }
-    this.intake = new Intake({ append }, this.router, limits, runtime)
+    this.intake = new Intake({ append, node: engine.node }, this.router, limits, runtime)
     this.saver = new Saver(engine, runtime, this.intake)
     this.sessions = new Sessions(this)
     this.#retention = new Retention(this)

@@ -19,6 +19,8 @@ export class Session extends Cursor {
   epoch = 0
   /** Its record is being claimed for a new client: `epoch` is about to change, so saves wait. */
   claiming = false
+  /** Another node owns it: nothing of it is saved here any more. */
+  gone = false
   link: Link | null = null
   /** Seconds it outlives its link; 0 dies with it, Infinity never ends. */
   expiry = 0
@@ -38,6 +40,8 @@ export class Session extends Cursor {
   #newestFrom: Pos = 0
   #receiving: Set<number> | null = null
   #unstored: Set<number> | null = null
+  /** Of those, the ones that no record holds yet: they must not be remembered without their messages. */
+  #withheld: Set<number> | null = null
   /** What is under way to the client; null until something is. */
   #outbox: Outbox | null = null
   /** CONNACK is not on its way yet. */
@@ -300,6 +304,18 @@ export class Session extends Cursor {
     if (this.#unstored?.size === 0) this.#unstored = null
   }
 
+  /** The message waits for an earlier one of its publisher. */
+  withhold(packetId: number): void {
+    this.#withheld ??= new Set()
+    this.#withheld.add(packetId)
+  }
+
+  /** The message goes into a record, or is given up. */
+  admit(packetId: number): void {
+    this.#withheld?.delete(packetId)
+    if (this.#withheld?.size === 0) this.#withheld = null
+  }
+
   /** The publisher released it, or it was refused. False when it was not known. */
   forgetReceived(packetId: number): boolean {
     return this.#receiving?.delete(packetId) ?? false
@@ -326,10 +342,17 @@ export class Session extends Cursor {
     return {
       cursor: this.live ? this.#broker.log.last : this.scan,
       sending: this.#outbox?.runs() ?? [],
-      receiving: this.#receiving === null ? [] : [...this.#receiving],
+      receiving: this.#remembered(),
       awaySince: this.awaySince,
       log: this.#broker.engine.log,
     }
+  }
+
+  #remembered(): number[] {
+    const withheld = this.#withheld
+    if (this.#receiving === null) return []
+    const all = [...this.#receiving]
+    return withheld === null ? all : all.filter((packetId) => !withheld.has(packetId))
   }
 
   profile(): SessionProfile {

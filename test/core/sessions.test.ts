@@ -22,7 +22,7 @@ describe('a takeover', () => {
     const message = house.broker.message({ topic: 't', payload: Buffer.from('x'), qos: 2 })
     const publisher = new FakePublisher()
     a.session?.receive(1)
-    house.broker.intake.add(publisher, message, 7, a.session)
+    house.broker.intake.add(publisher, message, 7, { session: a.session!, packetId: 7 })
     const other = house.says('t', 'y')
     const again = house.asks('a', { expiry: 100 })
     await house.passes(200)
