@@ -22,8 +22,11 @@ async function serverWith(
 }
 
 /** A bare socket, open, and what it has heard when the server is done with it. */
-async function open(server: TestServer): Promise<{ socket: Socket; ended: Promise<string> }> {
-  const socket = createConnection({ host: server.host, port: server.port })
+async function open(
+  server: TestServer,
+  allowHalfOpen = false,
+): Promise<{ socket: Socket; ended: Promise<string> }> {
+  const socket = createConnection({ host: server.host, port: server.port, allowHalfOpen })
   let heard = ''
   socket.setEncoding('latin1').on('data', (text: string) => {
     heard += text
@@ -139,6 +142,25 @@ describe.concurrent('who left half-way', () => {
     const said = await client.closed()
     expect(said.every(({ cmd }) => cmd === 'puback')).toBe(true)
     await until(() => server.broker.counters.connectionsOpen === 0)
+  })
+
+  it('a WebSocket that was refused is let go, whatever else it has sent', async ({ expect }) => {
+    const server = await serverWith({})
+    const { socket, ended } = await open(server, true)
+    const upgrade = [
+      'GET / HTTP/1.1',
+      'Host: localhost',
+      'Connection: Upgrade',
+      'Upgrade: websocket',
+      'Sec-WebSocket-Version: 13',
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+      'Sec-WebSocket-Protocol: chat',
+    ]
+    socket.write(`${upgrade.join('\r\n')}\r\n\r\n`)
+    socket.write(Buffer.alloc(20_000))
+    expect(await ended).toMatch(/^HTTP\/1.1 400 .*subprotocol mqtt/s)
+    await until(() => server.broker.counters.connectionsOpen === 0)
+    socket.destroy()
   })
 
   it('100 KiB sent right behind CONNECT are not lost', async ({ expect }) => {
