@@ -188,6 +188,37 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     expect((await a.engine.claim('ann')).stored?.flow.cursor).toBe(3)
   })
 
+  test('a session of a node that died is taken unless somebody took it since', async () => {
+    const [a, b] = [await start('a'), await start('b')]
+    await a.engine.claim('never saved')
+    const { epoch } = await a.engine.claim('ann')
+    await a.engine.save([{ id: 'ann', epoch, profile: PROFILE }])
+    const found = await sessionsOf(b.engine)
+    expect(found).toMatchObject([
+      { id: 'ann', epoch, node: a.engine.node, profile: PROFILE },
+      { id: 'never saved', node: a.engine.node, profile: { subscriptions: [], will: null } },
+    ])
+    expect((await b.engine.claim('never saved', found[1]!.epoch)).stored).toBeNull()
+    const next = await b.engine.claim('ann', epoch)
+    expect(next.stored?.profile).toEqual(PROFILE)
+    a.kicks.length = 0
+    expect(await faultOf(a.engine.claim('ann', epoch))).toBe('fenced')
+    expect(await faultOf(a.engine.claim('nobody', epoch))).toBe('fenced')
+    expect(b.kicks).toEqual([])
+    await b.engine.save([{ id: 'ann', epoch: next.epoch, flow: flowOf(a.engine.log, 5) }])
+  })
+
+  test('who takes a session back hears first that it had been lost', async () => {
+    const [a, b] = [await start('a'), await start('b')]
+    await a.engine.claim('ann')
+    // It does not hear of the claim in time.
+    a.onKick = () => new Promise(() => {})
+    await b.engine.claim('ann')
+    a.kicks.length = 0
+    await a.engine.claim('ann').then(() => expect(a.kicks).toEqual(['ann']))
+    expect(b.kicks).toEqual(['ann'])
+  })
+
   test('retained messages end the same everywhere: the highest position', async () => {
     const [a, b] = [await start('a'), await start('b')]
     const keep = (text: string) => record([message('t', text, { retain: true })])

@@ -172,8 +172,8 @@ export class NatsEngine implements Engine {
     if (this.#presence.alone) await this.#forget(this.#presence.wish)
   }
 
-  async claim(id: string): Promise<Claim> {
-    const claim = await this.#sessions.claim(id)
+  async claim(id: string, epoch?: number): Promise<Claim> {
+    const claim = await this.#sessions.claim(id, epoch)
     if (claim.stored !== null) {
       this.#presence.wish = Math.min(this.#presence.wish, floorOf(claim.stored) - 1)
     }
@@ -310,7 +310,7 @@ export class NatsEngine implements Engine {
       return
     }
     const subject = this.#names.subject('l', this.#names.node)
-    this.#tail.heard({ seq, subject, time: 0, id: group.id, from: '', data: EMPTY })
+    this.#tail.heard({ seq, subject, time: 0, id: group.id, data: EMPTY })
   }
 
   /** The next record of the log, from the servers or as our own was acknowledged. */

@@ -8,9 +8,6 @@ import { type Api, ApiError, ErrCode, Unanswered } from './api.ts'
 /** Milliseconds without another message after which a batch is asked for again. */
 const SILENCE_MS = 500
 
-/** Names the node that stored a message, where its readers care. */
-export const NODE_HEADER = 'Partyline-Node'
-
 export interface Stored {
   readonly seq: number
   readonly subject: string
@@ -18,8 +15,6 @@ export interface Stored {
   readonly time: number
   /** Nats-Msg-Id; empty when it has none. */
   readonly id: string
-  /** NODE_HEADER; empty when it has none. */
-  readonly from: string
   readonly data: Buffer
 }
 
@@ -179,7 +174,6 @@ export class Reader {
         subject: message.subject,
         time: Date.parse(message.time),
         id: headerOf(lines, 'Nats-Msg-Id'),
-        from: headerOf(lines, NODE_HEADER),
         data: Buffer.from(message.data ?? '', 'base64'),
       }
     } catch (error) {
@@ -229,7 +223,6 @@ export function storedOf(message: Msg): Stored {
     subject: field('Nats-Subject') || message.subject,
     time: Date.parse(field('Nats-Time-Stamp')),
     id: field('Nats-Msg-Id'),
-    from: field(NODE_HEADER),
     data: copies ? Buffer.from(data) : Buffer.from(data.buffer, data.byteOffset, data.byteLength),
   }
 }

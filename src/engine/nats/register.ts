@@ -22,7 +22,6 @@ export interface Write {
   readonly isMine: (stored: Stored) => boolean
   /** How long the servers keep it, such as `1h`; for ever when absent. */
   readonly ttl?: string
-  readonly headers?: Readonly<Record<string, string>>
 }
 
 export class Register {
@@ -45,7 +44,6 @@ export class Register {
     const fields: Record<string, string> = {
       'Nats-Expected-Last-Subject-Sequence': String(expected),
       ...(ttl === undefined ? {} : { 'Nats-TTL': ttl }),
-      ...write.headers,
     }
     const patience = new Patience(WRITE_MS)
     for (;;) {

@@ -7,7 +7,7 @@ import { type Message, NO_BYTES, type Pos } from '../../core/types.ts'
 import type { RecordCodec, ResolveTopic } from '../record.ts'
 import { DamageError } from '../sealed.ts'
 import type { Names } from './options.ts'
-import { NODE_HEADER, type Reader, type Stored, storedOf } from './reader.ts'
+import { type Reader, type Stored, storedOf } from './reader.ts'
 import { Register } from './register.ts'
 import { tokenOf } from './session-record.ts'
 
@@ -135,21 +135,23 @@ export class NatsRetained {
   }
 
   #apply(stored: Stored): void {
-    const { names, codec, changed, damaged } = this.#deps
+    const { names, codec, damaged } = this.#deps
     const token = stored.subject.slice(names.subject('r', '').length)
-    if ((this.#known.get(token)?.seq ?? 0) >= stored.seq) return
     try {
       const { message, pos } = codec.decodeRetained(Buffer.from(token), stored.data)
-      this.#known.set(token, { seq: stored.seq, pos })
-      // Our own are applied where they were made.
-      if (stored.from === names.node) return
-      const kept = message.payload.length > 0 ? message : null
-      changed({ topic: message.topic.name, message: kept, pos })
+      this.#changed(token, stored.seq, message, pos)
     } catch (error) {
       if (!(error instanceof DamageError)) throw error
-      this.#known.set(token, { seq: stored.seq, pos: 0 })
       damaged(`a retained message: ${error.message}`)
     }
+  }
+
+  /** Tells each version once and in the order of the store, our own too: so all nodes end equal. */
+  #changed(token: string, seq: number, message: Message, pos: Pos): void {
+    if ((this.#known.get(token)?.seq ?? 0) >= seq) return
+    this.#known.set(token, { seq, pos })
+    const kept = message.payload.length > 0 ? message : null
+    this.#deps.changed({ topic: message.topic.name, message: kept, pos })
   }
 
   async #write(token: string, writer: Writer): Promise<void> {
@@ -180,13 +182,10 @@ export class NatsRetained {
         bytes,
         expected,
         isMine: (stored) => stored.data.equals(bytes),
-        headers: { [NODE_HEADER]: names.node },
         ...(message.payload.length === 0 ? { ttl: REMOVAL_TTL } : {}),
       })
       if ('seq' in outcome) {
-        if ((this.#known.get(token)?.seq ?? 0) < outcome.seq) {
-          this.#known.set(token, { seq: outcome.seq, pos })
-        }
+        this.#changed(token, outcome.seq, message, pos)
         return
       }
       const { found } = outcome

@@ -67,8 +67,9 @@ export class NatsSessions {
     return this.#owned.size
   }
 
-  claim(id: string): Promise<Claim> {
-    return this.#inTurn(id, () => this.#claim(id))
+  /** With `epoch` only if nobody claimed it since that one; else rejects `fenced` and disturbs nobody. */
+  claim(id: string, epoch?: number): Promise<Claim> {
+    return this.#inTurn(id, () => this.#claim(id, epoch))
   }
 
   /** `group` is the append whose QoS 2 messages are saved here first. */
@@ -91,14 +92,16 @@ export class NatsSessions {
 
   /** Another node takes the session: `letGo` ends our use of it, then it is not ours any more. */
   async release(id: string, letGo: () => Promise<void>): Promise<void> {
-    if (!this.#owned.has(id)) return
+    const owned = this.#owned.get(id)
+    if (owned === undefined) return
     await letGo()
     await this.#inTurn(id, async () => {
-      this.#owned.delete(id)
+      // Its client may have come back here meanwhile, and made it ours again.
+      if (this.#owned.get(id)?.epoch === owned.epoch) this.#owned.delete(id)
     })
   }
 
-  /** Every stored session: ours as we know them, the others as a replica does. */
+  /** Every session, claimed ones that were never saved too: ours as we know them, the others as a replica does. */
   async *all(): AsyncIterable<StoredSession & { readonly node: string }> {
     await Promise.allSettled(this.#chains.values())
     const { names, reader } = this.#deps
@@ -106,13 +109,16 @@ export class NatsSessions {
     for (const [id, { epoch, profile, flow }] of this.#owned) {
       ours.add(id)
       const stored = this.#storedOf(id, epoch, profile, flow)
-      if (stored !== null) yield { ...stored, node: names.node }
+      yield { ...(stored ?? this.#unsaved(id, epoch)), node: names.node }
     }
     for await (const found of reader.all(names.sessions, names.subject('s', '*'))) {
       const record = this.#decode(found)
-      if (record === null || ours.has(record.id) || this.#owned.has(record.id)) continue
-      const stored = this.#storedOf(record.id, record.epoch, record.profile, record.flow)
-      if (stored !== null) yield { ...stored, node: record.node }
+      if (record === null || record.ended) continue
+      const { id, node, profile, flow } = record
+      if (ours.has(id) || this.#owned.has(id)) continue
+      const epoch = epochOf(record, found.seq)
+      const stored = this.#storedOf(id, epoch, profile, flow)
+      yield { ...(stored ?? this.#unsaved(id, epoch)), node }
     }
   }
 
@@ -129,7 +135,7 @@ export class NatsSessions {
 
   // ---- Claiming ------------------------------------------------------------------------------
 
-  async #claim(id: string): Promise<Claim> {
+  async #claim(id: string, since: number | undefined): Promise<Claim> {
     const { token, subject } = this.#placeOf(id)
     const mine = this.#owned.get(id)
     let seq = 0
@@ -143,6 +149,9 @@ export class NatsSessions {
       record = found && (this.#decode(found) ?? NOBODYS)
     }
     for (;;) {
+      if (since !== undefined && (record === null || epochOf(record, seq) !== since)) {
+        throw fenced(id, since)
+      }
       const letGo = record !== null && (await this.#askOwner(id, record))
       if (letGo) {
         const found = await this.#register.newest(subject)
@@ -157,6 +166,8 @@ export class NatsSessions {
       if ('seq' in outcome) return this.#claimed(id, outcome.seq, record)
       seq = outcome.found?.seq ?? 0
       record = outcome.found && (this.#decode(outcome.found) ?? NOBODYS)
+      // It was not ours any more: what is known of it here is over before we take it back.
+      if (this.#owned.delete(id)) this.#deps.lost(id)
     }
   }
 
@@ -340,6 +351,10 @@ export class NatsSessions {
     }
   }
 
+  #unsaved(id: string, epoch: number): StoredSession {
+    return { id, epoch, profile: EMPTY_PROFILE, flow: emptyFlow(this.#deps.log) }
+  }
+
   #storedOf(
     id: string,
     epoch: number,
@@ -361,6 +376,11 @@ export class NatsSessions {
       return null
     }
   }
+}
+
+/** A claim does not know its own sequence, which is its epoch. */
+function epochOf(record: SessionRecord, seq: number): number {
+  return record.epoch === 0 ? seq : record.epoch
 }
 
 const NOBODYS: SessionRecord = {
