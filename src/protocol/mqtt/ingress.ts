@@ -276,8 +276,8 @@ export class Ingress {
     const { topic, packetId, payload } = this.#read(bytes, body, end, qos)
     if (qos === 2 && session.isReceiving(packetId)) {
       // [MQTT-4.3.3-10]
-      if (session.isUnstored(packetId)) link.oweAnswer(packetId)
-      else link.acknowledge(2, packetId, Reason.success)
+      if (session.isUnstored(packetId)) link.answers.owe(packetId)
+      else link.answers.acknowledge(2, packetId, Reason.success)
       return
     }
     this.#checkQuota()
@@ -286,7 +286,7 @@ export class Ingress {
     const message = this.#message(topic, payload, qos, (first & 1) === 1)
     const refused = this.#refuse(message)
     if (refused !== null) {
-      link.acknowledge(qos, packetId, refused)
+      link.answers.acknowledge(qos, packetId, refused)
       return
     }
     this.#unstored++
@@ -302,7 +302,7 @@ export class Ingress {
     )
     if (qos === 2) {
       session.receive(packetId)
-      link.noteUnstored(packetId)
+      link.answers.storing(packetId)
     }
     if (!broker.intake.room(link)) link.stopReading('intake')
   }
@@ -319,7 +319,8 @@ export class Ingress {
     const link = this.#link
     if (link.version < 5) return
     const { receiveMaximum } = link.broker.limits
-    if (this.#unstored + link.session.receivingCount - link.unstoredQos2 < receiveMaximum) return
+    if (this.#unstored + link.session.receivingCount - link.answers.unstored < receiveMaximum)
+      return
     throw new PacketError(
       Reason.receiveMaximumExceeded,
       `more than ${receiveMaximum} QoS 1 and 2 messages without waiting for their acknowledgement`,
@@ -329,7 +330,7 @@ export class Ingress {
   /** The intake is done with one. */
   stored(token: number, fault: EngineFault | null, pos: Pos): void {
     this.#unstored--
-    this.#link.answerStored((token >> 16) as QoS, token & 0xffff, fault)
+    this.#link.answers.stored((token >> 16) as QoS, token & 0xffff, fault)
     this.#answered++
     if (fault === null) this.#lastPos = pos
     if (this.#later !== null) this.#retainLater()

@@ -3,34 +3,26 @@
 
 import { type AccessClass, EVERYTHING } from '../../core/access.ts'
 import type { Delivery } from '../../core/audience.ts'
-import type { Broker, SubscribeFault } from '../../core/broker.ts'
+import type { Broker } from '../../core/broker.ts'
 import type { EngineFault } from '../../core/engine.ts'
 import type { Publisher } from '../../core/intake.ts'
 import type { Goodbye, Link, Sending } from '../../core/link.ts'
 import type { Run } from '../../core/run.ts'
 import type { Session } from '../../core/session.ts'
 import type { Parting } from '../../core/sessions.ts'
-import type { Pos, QoS } from '../../core/types.ts'
+import type { Pos } from '../../core/types.ts'
 import type { Wire, WireReader } from '../../net/wire.ts'
 import { type Admitted, admit, refusal } from './admit.ts'
+import { Answers } from './answers.ts'
 import { decode } from './decode.ts'
 import { namesMqtt, peekVersion } from './decode-connect.ts'
 import type { MqttDoor } from './door.ts'
 import { Egress } from './egress.ts'
-import {
-  AckByte,
-  ack,
-  connack,
-  disconnect,
-  pingresp,
-  suback,
-  unsuback,
-  writeAck,
-} from './encode.ts'
+import { connack, disconnect, pingresp, suback, unsuback } from './encode.ts'
 import { FrameReader, type FrameSink } from './frame.ts'
+import { badConnectAnswer, GOODBYES, partingOf } from './goodbye.ts'
 import { Ingress } from './ingress.ts'
 import {
-  type Ack,
   type Connect,
   type Disconnect,
   PacketError,
@@ -40,6 +32,7 @@ import {
   type Unsubscribe,
   type Version,
 } from './packets.ts'
+import { subscribe, unsubscribe } from './subscribing.ts'
 import { varintSize } from './varint.ts'
 
 /** Runs to wide audiences that may still wait when a link is read again. */
@@ -52,31 +45,6 @@ type State = 'new' | 'connecting' | 'open' | 'closing' | 'closed'
 /** Why nothing is read: CONNECT is being settled, no room to store, a wide fan-out is behind. */
 type Stop = 'connect' | 'intake' | 'wide'
 
-const GOODBYES: Readonly<Record<Goodbye, Reason>> = {
-  'session-taken-over': Reason.sessionTakenOver,
-  'session-ended': Reason.administrativeAction,
-  'server-shutting-down': Reason.serverShuttingDown,
-  'access-revoked': Reason.notAuthorized,
-  'engine-lost': Reason.serverBusy, // "Server unavailable" exists in CONNACK alone.
-}
-
-const SUBSCRIBE_FAULTS: Readonly<Record<SubscribeFault, Reason>> = {
-  invalid: Reason.topicFilterInvalid,
-  // Not authorized would say that another user could.
-  closed: Reason.unspecified,
-  forbidden: Reason.notAuthorized,
-  quota: Reason.quotaExceeded,
-  'shared-no-local': Reason.protocolError,
-}
-
-const STORE_FAULTS: Readonly<Record<EngineFault, Reason>> = {
-  full: Reason.quotaExceeded,
-  'too-large': Reason.packetTooLarge,
-  down: Reason.serverBusy,
-  fenced: Reason.sessionTakenOver,
-  failed: Reason.serverShuttingDown,
-}
-
 export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   readonly broker: Broker
   readonly #door: MqttDoor
@@ -84,6 +52,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   readonly #frames = new FrameReader()
   readonly #ingress: Ingress
   readonly #egress: Egress
+  readonly answers: Answers
   #state: State = 'new'
   #stopped: Stop | null = null
   #session: Session | null = null
@@ -100,9 +69,6 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   /** How the session is left when the wire closes. */
   #parting: Parting = { will: 'publish' }
   #farewell = false
-  #unstoredQos2: Set<number> | null = null
-  /** QoS 2 messages that an earlier link waits for, and this one is to answer. */
-  #owed: Set<number> | null = null
   /** Whether the first packet was a CONNECT that names MQTT. */
   #answerable = false
 
@@ -112,6 +78,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     this.#wire = wire
     this.#ingress = new Ingress(this)
     this.#egress = new Egress(this, wire)
+    this.answers = new Answers(this, wire)
     const { runtime, limits } = this.broker
     door.timeouts.set(this, runtime.now() + limits.connectTimeout * 1000)
   }
@@ -138,6 +105,11 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     return this.#session?.access ?? EVERYTHING
   }
 
+  /** CONNECT was accepted, and nobody has said goodbye. */
+  get isOpen(): boolean {
+    return this.#state === 'open'
+  }
+
   get congested(): boolean {
     return this.#wire.queued > this.broker.limits.queueBytes
   }
@@ -147,7 +119,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   read(chunk: Buffer): void {
     if (this.#state === 'closing' || this.#state === 'closed') return
     this.#heardAt = this.broker.runtime.now()
-    this.#guard(() => this.#frames.read(chunk, this, this.#packetLimit()))
+    this.#guard(() => this.#frames.read(chunk, this, this.broker.limits.packetBytes))
     if (this.#frames.borrows) this.#wire.keep()
     if (this.#session !== null && this.#state === 'open') {
       this.#guard(() => this.#ingress.endOfRead(chunk.length))
@@ -164,10 +136,6 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
       if (this.#session !== null) this.#ingress.handOver()
       this.#fail(error)
     }
-  }
-
-  #packetLimit(): number {
-    return this.broker.limits.packetBytes
   }
 
   frame(bytes: Buffer, start: number, body: number, end: number): boolean {
@@ -204,7 +172,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
       case 'pubrec':
       case 'pubrel':
       case 'pubcomp':
-        this.#acked(packet)
+        this.answers.heard(packet)
         break
       case 'subscribe':
         this.#subscribe(packet)
@@ -213,7 +181,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
         this.#unsubscribe(packet)
         break
       case 'pingreq':
-        this.#push(pingresp) // [MQTT-3.12.4-1]
+        this.push(pingresp) // [MQTT-3.12.4-1]
         break
       case 'disconnect':
         this.#disconnect(packet)
@@ -244,7 +212,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     if (why === 'intake') this.#door.timeouts.clear(this)
     this.#heardAt = this.broker.runtime.now()
     const { kept } = this.#frames
-    this.#guard(() => this.#frames.resume(this, this.#packetLimit()))
+    this.#guard(() => this.#frames.resume(this, this.broker.limits.packetBytes))
     if (this.#state === 'open') {
       this.#guard(() => this.#ingress.endOfRead(kept))
       this.#session?.settle()
@@ -292,8 +260,9 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     this.#connectExpiry = session.expiry
     const aliases = Math.min(packet.topicAliasMaximum, this.broker.limits.topicAliasesOut)
     this.#egress.allow(packet.maximumPacketSize, aliases)
-    this.#startKeepAlive(admitted.keepAlive)
-    this.#push(
+    this.#keepAliveMs = admitted.keepAlive * 1500 // [MQTT-3.1.2-24]
+    if (this.#keepAliveMs > 0) this.#door.keepAlives.set(this, this.#heardAt + this.#keepAliveMs)
+    this.push(
       connack({ ...answer, sessionPresent: present }, this.version, packet.maximumPacketSize),
     )
     this.#state = 'open'
@@ -307,16 +276,11 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     const { reason, why } = refusal(error)
     this.broker.activity.refused(this, `the connection: ${why}`)
     const answer = { sessionPresent: false, reason, reasonString: why }
-    this.#push(connack(answer, this.version, maximumPacketSize))
+    this.push(connack(answer, this.version, maximumPacketSize))
     this.#leave() // [MQTT-3.2.2-7]
   }
 
   // ---- Keep alive ----------------------------------------------------------------------------
-
-  #startKeepAlive(seconds: number): void {
-    this.#keepAliveMs = seconds * 1500 // [MQTT-3.1.2-24]
-    if (this.#keepAliveMs > 0) this.#door.keepAlives.set(this, this.#heardAt + this.#keepAliveMs)
-  }
 
   keepAliveDue(): void {
     if (this.#state !== 'open') return
@@ -329,7 +293,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
       return
     }
     this.broker.counters.keepAliveClosed++
-    this.#end(Reason.keepAliveTimeout, 'nothing was heard within one and a half keep alives')
+    this.end(Reason.keepAliveTimeout, 'nothing was heard within one and a half keep alives')
   }
 
   /** CONNECT did not come, or the client's publishes found no room for too long. */
@@ -339,38 +303,16 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
       this.broker.activity.refused(this, 'the connection: no CONNECT in time')
       this.#leave()
     } else if (this.#stopped === 'intake') {
-      this.#end(Reason.serverBusy, 'the server had no room for what you publish')
+      this.end(Reason.serverBusy, 'the server had no room for what you publish')
     }
   }
 
   // ---- SUBSCRIBE, UNSUBSCRIBE ----------------------------------------------------------------
 
   #subscribe(packet: Subscribe): void {
-    const { broker, session } = this
-    const codes: number[] = []
-    const granted: string[] = []
-    let problem: string | undefined
-    for (const { filter, retainHandling, ...options } of packet.filters) {
-      const result = broker.subscribe(
-        session,
-        filter,
-        { ...options, identifier: packet.identifier },
-        retainHandling,
-      )
-      if ('fault' in result) {
-        if (result.fault === 'shared-no-local')
-          throw new PacketError(Reason.protocolError, result.why)
-        codes.push(SUBSCRIBE_FAULTS[result.fault])
-        problem ??= `${filter}: ${result.why}`
-        broker.activity.refused(this, `subscribing to ${filter}: ${result.why}`)
-      } else {
-        codes.push(result.granted)
-        granted.push(filter)
-      }
-    }
-    if (granted.length > 0) broker.activity.subscribed(this, granted)
-    this.#onceSaved(() => {
-      this.#push(
+    const { codes, problem } = subscribe(packet, this)
+    this.onceSaved('profile', () => {
+      this.push(
         suback(
           packet.packetId,
           codes,
@@ -379,78 +321,26 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
           this.#egress.maximumPacketSize,
         ),
       )
-      session.settle()
+      this.session.settle()
     })
   }
 
   #unsubscribe(packet: Unsubscribe): void {
-    const { broker, session } = this
-    if (packet.filters.includes('')) {
-      throw new PacketError(Reason.protocolError, 'a filter needs at least one character') // [MQTT-4.7.3-1]
-    }
-    const codes = packet.filters.map((filter) =>
-      broker.unsubscribe(session, filter) ? Reason.success : Reason.noSubscriptionExisted,
-    )
-    broker.activity.unsubscribed(this, packet.filters)
-    this.#onceSaved(() => this.#push(unsuback(packet.packetId, codes, this.version)))
+    const codes = unsubscribe(packet, this)
+    this.onceSaved('profile', () => this.push(unsuback(packet.packetId, codes, this.version)))
   }
 
   /** The answer waits until the session's record is safe; what the client sends meanwhile does not. */
-  #onceSaved(answer: () => void): void {
-    const { session } = this
-    if (!session.persistent) {
+  onceSaved(part: 'profile' | 'flow', answer: () => void): void {
+    if (!this.session.persistent) {
       answer()
       return
     }
-    this.broker.saver.profile(session).then(
+    this.broker.saver[part](this.session).then(
       () => {
-        if (this.#state === 'open') answer()
+        if (this.isOpen) answer()
       },
-      () => this.#end(Reason.serverBusy, 'the session could not be saved'),
-    )
-  }
-
-  // ---- Acknowledgements ----------------------------------------------------------------------
-
-  #acked({ type, packetId, reason }: Ack): void {
-    const { session } = this
-    if (type === 'puback') session.acknowledged(packetId)
-    else if (type === 'pubcomp') session.completed(packetId)
-    else if (type === 'pubrec') {
-      // An unknown identifier is released all the same: the client must be able to forget it.
-      if (!session.received(packetId, reason >= 0x80) && reason < 0x80) {
-        this.#push(ack('pubrel', packetId, Reason.packetIdentifierNotFound, this.version))
-      }
-    } else this.#released(packetId)
-  }
-
-  /** PUBREL from a publisher. [MQTT-4.3.3-11] */
-  #released(packetId: number): void {
-    const { session } = this
-    const known = session.forgetReceived(packetId)
-    this.#onceFlowSaved(known, () =>
-      this.#push(
-        ack(
-          'pubcomp',
-          packetId,
-          known ? Reason.success : Reason.packetIdentifierNotFound,
-          this.version,
-        ),
-      ),
-    )
-  }
-
-  #onceFlowSaved(changed: boolean, answer: () => void): void {
-    const { session } = this
-    if (!changed || !session.persistent) {
-      answer()
-      return
-    }
-    this.broker.saver.flow(session).then(
-      () => {
-        if (this.#state === 'open') answer()
-      },
-      () => this.#end(Reason.serverBusy, 'the session could not be saved'),
+      () => this.end(Reason.serverBusy, 'the session could not be saved'),
     )
   }
 
@@ -458,69 +348,9 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     this.#ingress.stored(token, fault, pos)
   }
 
-  /** The answer to a QoS 1 or 2 PUBLISH that was stored, or could not be. */
-  answerStored(qos: QoS, packetId: number, fault: EngineFault | null): void {
-    if (fault !== null) this.broker.counters.refusedFull++
-    if (qos === 2) {
-      this.#unstoredQos2?.delete(packetId)
-      this.session.settled(packetId)
-      if (fault !== null) this.session.forgetReceived(packetId) // [MQTT-4.3.3-9]
-      const { link } = this.session
-      if (link !== this && link instanceof MqttLink) link.#answerOwed(packetId, fault)
-    }
-    this.#answerNow(qos, packetId, fault)
-  }
-
-  /** The client came back and sent it again while the link before this one still waited for the store. */
-  #answerOwed(packetId: number, fault: EngineFault | null): void {
-    if (this.#owed?.delete(packetId) === true) this.#answerNow(2, packetId, fault)
-  }
-
-  oweAnswer(packetId: number): void {
-    if (this.isUnstored(packetId)) return
-    this.#owed ??= new Set()
-    this.#owed.add(packetId)
-  }
-
-  #answerNow(qos: QoS, packetId: number, fault: EngineFault | null): void {
-    if (this.#state !== 'open') return
-    if (fault === null) {
-      this.acknowledge(qos, packetId, Reason.success)
-      return
-    }
-    const reason = STORE_FAULTS[fault]
-    const tellable = this.version === 5 && (fault === 'full' || fault === 'too-large')
-    if (tellable) this.acknowledge(qos, packetId, reason)
-    else this.#end(reason, 'your message could not be stored')
-  }
-
-  /** PUBACK or PUBREC. Before MQTT 5 there is no way to say no: a message not allowed is acknowledged too. */
-  acknowledge(qos: QoS, packetId: number, reason: Reason): void {
-    if (reason !== Reason.success && this.version === 5) {
-      this.#push(ack(qos === 1 ? 'puback' : 'pubrec', packetId, reason, this.version))
-      return
-    }
-    const block = this.#wire.room(4)
-    writeAck(block, this.#wire.at, qos === 1 ? AckByte.puback : AckByte.pubrec, packetId)
-    this.#wire.commit(4)
-  }
-
   /** What is being read now is needed after this turn. */
   keepRead(): void {
     this.#wire.keep()
-  }
-
-  noteUnstored(packetId: number): void {
-    this.#unstoredQos2 ??= new Set()
-    this.#unstoredQos2.add(packetId)
-  }
-
-  isUnstored(packetId: number): boolean {
-    return this.#unstoredQos2?.has(packetId) ?? false
-  }
-
-  get unstoredQos2(): number {
-    return this.#unstoredQos2?.size ?? 0
   }
 
   // ---- Sending -------------------------------------------------------------------------------
@@ -534,34 +364,23 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   }
 
   release(packetId: number): void {
-    const block = this.#wire.room(4)
-    writeAck(block, this.#wire.at, AckByte.pubrel, packetId)
-    this.#wire.commit(4)
+    this.answers.release(packetId)
   }
 
   drained(): void {
     if (this.#state === 'open') this.#session?.settle()
   }
 
-  #push(bytes: Buffer): void {
+  /** Queues one whole packet. */
+  push(bytes: Buffer): void {
     this.#wire.push(bytes, 0, bytes.length)
   }
 
   // ---- Goodbye -------------------------------------------------------------------------------
 
   #disconnect(packet: Disconnect): void {
-    if (packet.sessionExpiry !== null && packet.sessionExpiry > 0 && this.#connectExpiry === 0) {
-      throw new PacketError(
-        Reason.protocolError,
-        'DISCONNECT cannot make a session outlive its connection when CONNECT did not',
-      )
-    }
-    const will = packet.reason === Reason.success ? 'discard' : 'publish'
     const longest = this.broker.limits.sessionExpiryMaximum
-    this.#parting =
-      packet.sessionExpiry === null
-        ? { will }
-        : { will, expiry: Math.min(packet.sessionExpiry, longest) }
+    this.#parting = partingOf(packet, this.#connectExpiry, longest)
     this.#farewell = true
     this.broker.activity.goodbye(this)
     this.#leave()
@@ -572,31 +391,24 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     this.broker.counters.protocolErrors++
     if (this.#state === 'new') {
       this.broker.activity.refused(this, `the connection: ${error.message}`)
-      this.#answerBadConnect(error)
+      // Whoever does not speak MQTT is not answered in it. [MQTT-3.1.2-1]
+      const answer = this.#answerable ? badConnectAnswer(error, this.version) : null
+      if (answer !== null) this.push(answer)
       this.#leave()
       return
     }
-    this.#end(error.reason, error.message)
-  }
-
-  /** Only an unsupported version has an answer in every version; MQTT 5 may hear the rest. */
-  #answerBadConnect(error: PacketError): void {
-    const { reason, message } = error
-    if (!this.#answerable) return // [MQTT-3.1.2-1]
-    if (reason === Reason.unsupportedProtocolVersion || this.version === 5) {
-      this.#push(connack({ sessionPresent: false, reason, reasonString: message }, this.version))
-    }
+    this.end(error.reason, error.message)
   }
 
   close(goodbye: Goodbye, why: string): void {
-    this.#end(GOODBYES[goodbye], why)
+    this.end(GOODBYES[goodbye], why)
   }
 
   /** We end it: MQTT 5 clients are told the reason. */
-  #end(reason: Reason, why: string): void {
+  end(reason: Reason, why: string): void {
     if (this.#state === 'closing' || this.#state === 'closed') return
     if (this.version === 5 && this.#state === 'open') {
-      this.#push(disconnect(reason, why, this.#egress.maximumPacketSize))
+      this.push(disconnect(reason, why, this.#egress.maximumPacketSize))
     }
     if (this.#state === 'open') this.broker.activity.lost(this, why)
     this.#farewell = true
