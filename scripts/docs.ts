@@ -17,7 +17,7 @@ export function pages(): ReadonlyMap<string, string> {
 }
 
 function configuration(): string {
-  const groups: OptionGroup[] = ['Listening', 'Who may', 'Storage', 'Log']
+  const groups: OptionGroup[] = ['Listening', 'Who may', 'Storage', 'Cluster', 'Log']
   return `${MADE}
 
 # Configuration
@@ -83,7 +83,7 @@ function defaultOf(option: Option): string {
 }
 
 function whatOf(option: Option): string {
-  if (option.kind === 'choice') return `${option.doc}: ${option.choices.join(', ')}`
+  if (option.choices.length > 0) return `${option.doc}: ${option.choices.join(', ')}`
   return option.kind === 'port' ? `${option.doc}: ${rangeOf(option)}` : option.doc
 }
 

@@ -125,9 +125,22 @@ function readOne(option: Option, raw: Raw): string | number | boolean {
     case 'choice':
       if (option.choices.includes(raw.value as string)) return raw.value as string
       return refuse(option, raw, `is one of ${option.choices.join(', ')}`)
+    case 'engine':
+      return readEngine(option, raw)
     default:
       return readNumber(option, raw)
   }
+}
+
+/** A name, or addresses of NATS servers: as one text with commas, or as a list in code. */
+function readEngine(option: Option, raw: Raw): string {
+  const parts = String(raw.value)
+    .split(',')
+    .map((part) => part.trim())
+  const isCluster = parts.every((part) => /^(nats|tls):\/\/[^/]+$/.test(part))
+  const text = parts.join(',')
+  if (isCluster || text === 'memory' || text === 'disk') return text
+  return refuse(option, raw, `is one of ${option.choices.join(', ')}`)
 }
 
 function readYes(option: Option, raw: Raw): boolean {

@@ -3,22 +3,25 @@
 
 import type { Counters } from '../core/counters.ts'
 import type { Limits } from '../core/limits.ts'
+import { NATS_OPTIONS, type NatsSettings } from './nats-options.ts'
 import { limit, option } from './option.ts'
 
-export const ENGINES = ['memory', 'disk'] as const
+/** Engines that have a name; a cluster goes by the addresses of its NATS servers. */
+export const ENGINES = ['memory', 'disk', 'nats://HOST:PORT,…'] as const
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'silent'] as const
 export const LOG_FORMATS = ['auto', 'pretty', 'json'] as const
 
 /** What the server runs by, complete and checked. */
-export interface Settings {
+export interface Settings extends NatsSettings {
   /** TCP ports, each of which speaks everything; 0 takes a free one. */
   readonly ports: readonly number[]
   /** Addresses to listen on; none means loopback, IPv4 and, where there is one, IPv6. */
   readonly hosts: readonly string[]
-  readonly engine: (typeof ENGINES)[number]
+  /** `memory`, `disk`, or addresses of NATS servers with commas between them. */
+  readonly engine: string
   /** The folder of the disk engine. */
   readonly data: string
-  /** Bytes the disk engine's log may occupy; 0 for 10 GiB or half the free disk, whichever is less. */
+  /** Bytes the log may occupy, on each server of a cluster; 0 for 10 GiB or half the free disk, whichever is less. */
   readonly logBytes: number
   /** Path of the users file; empty when there is none. */
   readonly users: string
@@ -40,9 +43,17 @@ export interface Settings {
 
 export type OptionKey = Exclude<keyof Settings, 'limits'> | `limits.${keyof Limits}`
 /** `yes` is a flag without a value; `text` is anything but nothing. */
-export type OptionKind = 'port' | 'count' | 'bytes' | 'seconds' | 'text' | 'choice' | 'yes'
+export type OptionKind =
+  | 'port'
+  | 'count'
+  | 'bytes'
+  | 'seconds'
+  | 'text'
+  | 'choice'
+  | 'engine'
+  | 'yes'
 export type OptionValue = string | number | boolean | readonly string[] | readonly number[]
-export type OptionGroup = 'Listening' | 'Who may' | 'Storage' | 'Log' | 'Limits'
+export type OptionGroup = 'Listening' | 'Who may' | 'Storage' | 'Cluster' | 'Log' | 'Limits'
 
 export interface Option {
   /** Name in `Settings`, and in the options of an embedded broker. */
@@ -164,7 +175,7 @@ export const OPTIONS: readonly Option[] = [
   option({
     key: 'engine',
     flag: 'engine',
-    kind: 'choice',
+    kind: 'engine',
     placeholder: 'NAME',
     choices: ENGINES,
     default: 'memory',
@@ -187,8 +198,9 @@ export const OPTIONS: readonly Option[] = [
     default: 0,
     max: TIB,
     group: 'Storage',
-    doc: 'what the disk engine keeps for clients that are away; 0 is 10GiB or half the free disk, whichever is less',
+    doc: 'what disk engine and cluster keep for clients that are away; 0 is 10GiB or half the free disk, whichever is less',
   }),
+  ...NATS_OPTIONS,
   option({
     key: 'logLevel',
     flag: 'log-level',

@@ -6,10 +6,7 @@ import type { Access, AccessClass } from '../core/access.ts'
 import type { Activity } from '../core/activity.ts'
 import { Broker } from '../core/broker.ts'
 import { Deadlines } from '../core/deadlines.ts'
-import type { Engine } from '../core/engine.ts'
 import type { Session } from '../core/session.ts'
-import { DiskEngine } from '../engine/disk.ts'
-import { MemoryEngine } from '../engine/memory.ts'
 import { ReadBuffers } from '../net/read-buffers.ts'
 import { type TcpSettings, TcpWire } from '../net/tcp.ts'
 import { LineDoor } from '../protocol/line/door.ts'
@@ -19,6 +16,7 @@ import { Listener } from './listener.ts'
 import { NodeRuntime } from './node-runtime.ts'
 import { denySubscribe, openAccess } from './open-access.ts'
 import type { Settings } from './options.ts'
+import { engineOf } from './storage.ts'
 import { SysTopics } from './sys.ts'
 import { TlsDoor } from './tls.ts'
 import { acceptUpgrades } from './upgrades.ts'
@@ -67,7 +65,13 @@ export class Server {
     const { users, allowAnonymous } = settings
     this.#users = users === '' ? null : new Users(users, this.#runtime, { allowAnonymous })
     this.broker = new Broker({
-      engine: this.#engine(),
+      engine: engineOf({
+        settings,
+        runtime: this.#runtime,
+        // Stored topics are looked up in the broker's table, which is made after its engine.
+        resolve: (bytes, start, length) => this.broker.topics.find(bytes, start, length),
+        notify: (sentence) => notes.warn(sentence),
+      }),
       runtime: this.#runtime,
       access: this.#access(),
       limits: settings.limits,
@@ -98,19 +102,6 @@ export class Server {
   /** Whether it takes new work: false while the engine is down and while it stops. */
   get ready(): boolean {
     return !this.#draining && this.broker.state === 'up'
-  }
-
-  #engine(): Engine {
-    const { settings, notes } = this.#parts
-    if (settings.engine === 'memory') return new MemoryEngine(this.#runtime, settings.limits)
-    return new DiskEngine({
-      directory: settings.data,
-      runtime: this.#runtime,
-      // Stored topics are looked up in the broker's table, which is made after its engine.
-      resolve: (bytes, start, length) => this.broker.topics.find(bytes, start, length),
-      notify: (sentence) => notes.warn(sentence),
-      ...(settings.logBytes > 0 ? { logBytes: settings.logBytes } : {}),
-    })
   }
 
   #access(): Access {

@@ -93,6 +93,17 @@ describe('settings', () => {
     expect([amount(packet, 4 * 1024 * 1024), amount(packet, 1500)]).toEqual(['4MiB', '1500'])
   })
 
+  it('name an engine, or the NATS servers of a cluster', () => {
+    const engine = 'nats://a:4222, tls://b:4222'
+    expect(settingsFromShell({ engine }, {}).engine).toBe('nats://a:4222,tls://b:4222')
+    expect(settingsFromShell({ engine: 'disk' }, {}).engine).toBe('disk')
+    for (const wrong of ['disc', 'disk,memory', 'nats://', 'nats://a,b', 'http://a']) {
+      expect(() => settingsFromShell({ engine: wrong }, {})).toThrow(
+        /^--engine is one of memory, disk, nats:/,
+      )
+    }
+  })
+
   it('may be partial in code, down to a single limit', () => {
     const settings = settingsFromCode({ ports: [0], limits: { lineBytes: 100 } })
     expect(settings.ports).toEqual([0])
