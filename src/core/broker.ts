@@ -20,6 +20,7 @@ import type { Session } from './session.ts'
 import { Sessions } from './sessions.ts'
 import { Group } from './share.ts'
 import { Subscription } from './subscription.ts'
+import { Sweep } from './sweep.ts'
 import { depthOf, filterFault, sharedFilter } from './topic.ts'
 import { type Topic, Topics } from './topics.ts'
 import {
@@ -91,9 +92,12 @@ export class Broker {
   /** Lent to `Link.send`: one object for all messages. */
   readonly sending: Sending
   readonly #retention: Retention
+  readonly #sweep: Sweep
   readonly #self: SelfPublisher
   #state: 'new' | 'up' | 'down' | 'failed' | 'closed' = 'new'
   #why = ''
+  /** To be told when the engine goes away. */
+  readonly #downs = new Set<() => void>()
   /** Told when the engine goes down or comes back; `failed` is final. */
   onState: (state: 'up' | 'down' | 'failed', why: string) => void = () => {}
 
@@ -117,6 +121,7 @@ export class Broker {
     this.saver = new Saver(engine, runtime, this.intake)
     this.sessions = new Sessions(this)
     this.#retention = new Retention(this)
+    this.#sweep = new Sweep(this)
     this.#self = new SelfPublisher()
     this.sending = {
       message: NO_MESSAGE,
@@ -143,7 +148,9 @@ export class Broker {
     await this.engine.open(this.#events())
     this.log.start()
     this.#state = 'up'
-    await this.sessions.restore()
+    // Sessions of a cluster are wherever their clients went.
+    if (this.engine.node === null) await this.sessions.restore()
+    else this.#sweep.start()
   }
 
   /** Closes every link, saves what is to be saved and closes the engine. */
@@ -152,6 +159,7 @@ export class Broker {
     this.sessions.closeLinks(why)
     this.#state = 'closed'
     this.sessions.stop()
+    this.#sweep.stop()
     await this.saver.flush()
     await this.engine.close()
   }
@@ -164,14 +172,39 @@ export class Broker {
       },
       retained: (change) => this.retained.restore(change),
       cast: () => {},
-      kick: async () => {},
-      state: (state, why) => {
-        if (this.#state === 'closed') return
-        this.#state = state
-        this.#why = why
-        this.onState(state, why)
+      kick: (id) => this.sessions.release(id),
+      state: (state, why) => this.#changed(state, why),
+      node: (id, up) => this.#sweep.node(id, up),
+      lapsed: () => {
+        this.report('lapsed', 'sessions are given up, since other nodes may take them')
+        this.sessions.lapsed()
+        this.#sweep.lapsed()
       },
     }
+  }
+
+  #changed(state: 'up' | 'down' | 'failed', why: string): void {
+    if (this.#state === 'closed') return
+    this.#state = state
+    this.#why = why
+    if (state === 'down') {
+      for (const tell of this.#downs) tell()
+      this.#downs.clear()
+    }
+    if (state === 'up' && this.engine.node !== null) {
+      this.sessions.claimLate()
+      this.#sweep.resumed()
+    }
+    this.onState(state, why)
+  }
+
+  /** As what is awaited, or null when the engine goes away first. */
+  unlessDown<T>(awaited: Promise<T>): Promise<T | null> {
+    return new Promise((resolve, reject) => {
+      const down = (): void => resolve(null)
+      this.#downs.add(down)
+      awaited.then(resolve, reject).finally(() => this.#downs.delete(down))
+    })
   }
 
   // ---- Subscribing ---------------------------------------------------------------------------
@@ -314,7 +347,17 @@ export class Broker {
     this.router.removeGroup(group)
     if (replaced) return
     this.groups.delete(`${group.name}/${group.filter}`)
-    if (group.epoch > 0) this.saver.ended(group).catch(() => {})
+    if (group.epoch > 0) this.#forgetGroup(group, session)
+  }
+
+  /** Not before the record of its last member says so: a restart in between would begin the group anew. */
+  #forgetGroup(group: Group, member: Session): void {
+    const stays = member.persistent && this.sessions.get(member.id) === member
+    const left = stays ? this.saver.profile(member) : Promise.resolve()
+    const { id, epoch } = group
+    this.saver.forget(group)
+    group.epoch = 0
+    left.then(() => this.engine.save([{ id, epoch, ended: true }])).catch(() => {})
   }
 
   #group(name: string, filter: string, from: Pos): Group {

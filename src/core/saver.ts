@@ -1,7 +1,7 @@
 // Saves session records: together what a turn changed, now when a packet waits for it, within a
 // quarter of a second when only a duplicate is at stake.
 
-import type { Engine, SessionSave } from './engine.ts'
+import { type Engine, EngineError, type EngineFault, type SessionSave } from './engine.ts'
 import type { Intake } from './intake.ts'
 import type { Runtime } from './runtime.ts'
 import type { SessionFlow, SessionProfile } from './types.ts'
@@ -12,12 +12,16 @@ export interface Recorded {
   readonly epoch: number
   /** A claim is under way, after which `epoch` is another: saves wait for it. */
   readonly claiming: boolean
+  /** Another node owns it: nothing of it is saved here any more. */
+  readonly gone: boolean
   flow(): SessionFlow
   profile(): SessionProfile
 }
 
 /** Milliseconds a lazy save may wait. */
 const LAZY_MS = 250
+/** Milliseconds after which a shared engine that was away is asked again. */
+const AGAIN_MS = 500
 
 interface Due {
   profile: boolean
@@ -36,6 +40,8 @@ export class Saver {
   readonly #flying = new Set<Recorded>()
   #lazy = new Set<Recorded>()
   #timer = false
+  /** The engine is away: nothing is asked of it until the next attempt. */
+  #away = false
 
   constructor(engine: Engine, runtime: Runtime, intake: Intake) {
     this.#engine = engine
@@ -55,6 +61,7 @@ export class Saver {
 
   /** Some time soon. */
   lazily(session: Recorded): void {
+    if (session.gone) return
     this.#lazy.add(session)
     if (this.#timer) return
     this.#timer = true
@@ -64,13 +71,34 @@ export class Saver {
     })
   }
 
-  /** Deletes the session's record. Resolves when that is durable. */
-  async ended(session: Recorded): Promise<void> {
+  /** Saves nothing of it any more. */
+  forget(session: Recorded): void {
     this.#lazy.delete(session)
     const due = this.#due.get(session)
     this.#due.delete(session)
     due?.resolve()
-    await this.#engine.save([{ id: session.id, epoch: session.epoch, ended: true }])
+  }
+
+  /** Deletes the session's record. Resolves when that is durable. */
+  async ended(session: Recorded): Promise<void> {
+    this.forget(session)
+    const { id, epoch } = session
+    for (;;) {
+      try {
+        return await this.#engine.save([{ id, epoch, ended: true }])
+      } catch (error) {
+        if (this.#engine.node === null || faultOf(error) !== 'down') throw error
+        await new Promise<void>((resolve) => this.#runtime.after(AGAIN_MS, resolve))
+      }
+    }
+  }
+
+  /** Another node owns it: whoever waits for a save is told. */
+  lost(session: Recorded): void {
+    this.#lazy.delete(session)
+    const due = this.#due.get(session)
+    this.#due.delete(session)
+    due?.reject(taken(session))
   }
 
   /** A claim is settled: what had to wait for it can be written. */
@@ -88,7 +116,9 @@ export class Saver {
   #enterLazy(): void {
     const lazy = this.#lazy
     this.#lazy = new Set()
-    for (const session of lazy) this.#enter(session, false).promise.catch(() => {})
+    for (const session of lazy) {
+      if (!session.gone) this.#enter(session, false).promise.catch(() => {})
+    }
   }
 
   #enter(session: Recorded, profile: boolean): Due {
@@ -104,7 +134,8 @@ export class Saver {
       this.#due.set(session, due)
     }
     due.profile ||= profile
-    this.#schedule()
+    if (session.gone) this.lost(session)
+    else this.#schedule()
     return due
   }
 
@@ -120,7 +151,7 @@ export class Saver {
   #write(): void {
     // One save at a time for all: a group and the member that took a message over from it change in
     // one save or not at all, also when an earlier save of only one of them is on its way.
-    if (this.#flying.size > 0) return
+    if (this.#flying.size > 0 || this.#away) return
     // A session's state names QoS 2 messages it received: those have to be on their way before it.
     this.#intake.flush()
     const now: [Recorded, Due][] = []
@@ -146,7 +177,53 @@ export class Saver {
     }
     this.#engine.save(saves).then(
       () => landed((due) => due.resolve()),
-      (error: unknown) => landed((due) => due.reject(error)),
+      (error: unknown) => {
+        if (this.#engine.node === null || !this.#tryAgain(now, error)) {
+          landed((due) => due.reject(error))
+          return
+        }
+        for (const [session] of now) this.#flying.delete(session)
+        if (this.#due.size > 0) this.#schedule()
+      },
     )
   }
+
+  /**
+   * On a shared engine: what was refused because another node owns one of the sessions, or because the engine is
+   * away, is not refused for the others. False when nothing would change.
+   */
+  #tryAgain(now: readonly [Recorded, Due][], error: unknown): boolean {
+    const fault = faultOf(error)
+    const away = fault === 'down'
+    if (!away && !(fault === 'fenced' && now.some(([session]) => session.gone))) return false
+    for (const [session, due] of now) {
+      if (session.gone) due.reject(taken(session))
+      else this.#putBack(session, due)
+    }
+    if (!away) return true
+    this.#away = true
+    this.#runtime.after(AGAIN_MS, () => {
+      this.#away = false
+      if (this.#due.size > 0) this.#schedule()
+    })
+    return true
+  }
+
+  #putBack(session: Recorded, due: Due): void {
+    const newer = this.#due.get(session)
+    if (newer === undefined) {
+      this.#due.set(session, due)
+      return
+    }
+    newer.profile ||= due.profile
+    newer.promise.then(due.resolve, due.reject)
+  }
+}
+
+function taken({ id }: Recorded): EngineError {
+  return new EngineError('fenced', `session "${id}" is another node's now`)
+}
+
+function faultOf(error: unknown): EngineFault {
+  return error instanceof EngineError ? error.fault : 'failed'
 }

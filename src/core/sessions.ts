@@ -4,7 +4,7 @@
 import type { AccessClass } from './access.ts'
 import type { Broker } from './broker.ts'
 import { Deadlines } from './deadlines.ts'
-import type { Claim } from './engine.ts'
+import { type Claim, EngineError } from './engine.ts'
 import type { Link } from './link.ts'
 import { Session } from './session.ts'
 import { isGroupRecord } from './share.ts'
@@ -12,6 +12,10 @@ import type { StoredSession, Will } from './types.ts'
 
 /** Milliseconds by which expiry and wills may be late. */
 const GRANULARITY_MS = 250
+/** Milliseconds a client whose node drained has to come back elsewhere before its will is published. */
+const DRAINED_MS = 15_000
+/** The same for clients that this node sent away because the engine was away. */
+const LAPSED_MS = 30_000
 
 export interface ConnectRequest {
   readonly clientId: string
@@ -33,10 +37,15 @@ export interface Connected {
 
 /** How a link ended. */
 export interface Parting {
-  /** `discard` after a proper goodbye, `keep` when the server goes down and the session is stored. */
+  /** `discard` after a proper goodbye, `keep` when the server goes down and the session is stored, or its node ends. */
   readonly will: 'publish' | 'discard' | 'keep'
   /** A new session expiry, as DISCONNECT of MQTT 5 may carry. */
   readonly expiry?: number
+}
+
+/** A claim that is ours, until another node takes the session from under it. */
+interface Settling {
+  lost: boolean
 }
 
 /** Too many sessions: the protocols answer with their quota reason. */
@@ -47,6 +56,13 @@ export class Sessions {
   readonly #byId = new Map<string, Session>()
   /** Two CONNECTs with one client identifier are handled one after the other, across every await. */
   readonly #claims = new Map<string, Promise<unknown>>()
+  /** CONNECTs that own their session and are not done with it. */
+  readonly #settling = new Map<string, Settling>()
+  /** Sessions whose end is being stored. */
+  readonly #ends = new Map<string, Promise<void>>()
+  readonly #releases = new Map<string, Promise<void>>()
+  /** Clients that came while the engine was away, and others whose records may be somebody else's. */
+  readonly #unclaimed = new Set<Session>()
   readonly #expiring: Deadlines<Session>
   readonly #wills: Deadlines<Session>
 
@@ -95,40 +111,74 @@ export class Sessions {
   }
 
   async #claim(request: ConnectRequest): Promise<Connected> {
-    const { clientId, cleanStart, link } = request
+    const { clientId } = request
     this.#takeOver(clientId)
     const asked = this.#broker.engine.now()
-    const { epoch, stored } = await this.#own(clientId)
+    if (this.#broker.engine.node === null) {
+      return this.#settle(request, await this.#own(clientId), asked, NEVER_LOST)
+    }
+    const claim = await this.#claimInTime(request)
+    if (claim === null) return this.#goAhead(request)
+    const settling = { lost: false }
+    this.#settling.set(clientId, settling)
+    try {
+      return await this.#settle(request, claim, asked, settling)
+    } finally {
+      if (this.#settling.get(clientId) === settling) this.#settling.delete(clientId)
+    }
+  }
+
+  async #settle(
+    request: ConnectRequest,
+    { epoch, stored }: Claim,
+    asked: number,
+    settling: Settling,
+  ): Promise<Connected> {
+    const { clientId, cleanStart } = request
     let session = this.#resumable(clientId, stored, epoch, asked)
     if (cleanStart && session !== null) {
       await this.#end(session) // [MQTT-3.1.2-4]
       session = null
     }
+    if (settling.lost) throw taken(clientId)
     const present = session !== null
-    if (session === null) {
-      if (this.#byId.size >= this.#broker.limits.sessions) {
-        this.#broker.counters.limitsReached++
-        throw new SessionLimitError(`the server holds ${this.#byId.size} sessions, its limit`)
-      }
-      session = new Session(clientId, this.#broker)
-      // Nothing before its first subscription is owed: it has no past to catch up with.
-      session.scan = this.#broker.log.last
-      this.#byId.set(clientId, session)
-    }
+    session ??= this.#make(clientId)
     session.epoch = epoch
     this.#expiring.clear(session)
     this.#wills.clear(session) // [MQTT-3.1.2-26]
-    const wasDurable = session.durable
-    session.expiry = request.expiry
-    session.will = request.will
-    session.user = request.user
-    session.access = request.access
-    if (session.durable !== wasDurable) this.#broker.durabilityChanged(session)
-    session.attach(link)
-    if (session.persistent || (present && this.#broker.engine.durable)) {
+    this.#give(session, request)
+    if (this.#mustSave(session) || (present && this.#broker.engine.durable)) {
       await this.#broker.saver.profile(session)
     }
+    if (settling.lost) throw taken(clientId)
     return { session, present }
+  }
+
+  #make(clientId: string): Session {
+    if (this.#byId.size >= this.#broker.limits.sessions) {
+      this.#broker.counters.limitsReached++
+      throw new SessionLimitError(`the server holds ${this.#byId.size} sessions, its limit`)
+    }
+    const session = new Session(clientId, this.#broker)
+    // Nothing before its first subscription is owed: it has no past to catch up with.
+    session.scan = this.#broker.log.last
+    this.#byId.set(clientId, session)
+    return session
+  }
+
+  #give(session: Session, { expiry, will, user, access, link }: ConnectRequest): void {
+    const wasDurable = session.durable
+    session.expiry = expiry
+    session.will = will
+    session.user = user
+    session.access = access
+    if (session.durable !== wasDurable) this.#broker.durabilityChanged(session)
+    session.attach(link)
+  }
+
+  /** Where nodes share sessions, the will of one that ends with its link must outlive this node. */
+  #mustSave(session: Session): boolean {
+    return session.persistent || (session.will !== null && this.#broker.engine.node !== null)
   }
 
   /**
@@ -168,10 +218,13 @@ export class Sessions {
     epoch: number,
     asked: number,
   ): Session | null {
-    const session = this.#byId.get(clientId) ?? (stored === null ? null : this.#revive(stored))
+    const known = this.#byId.get(clientId)
+    const session = known ?? (stored === null ? null : this.#revive(stored))
     if (session === null) return null
     session.epoch = epoch
-    if (!isExpired(session, asked)) return session
+    // One that ends with its link is only found where a node died with both.
+    const over = known === undefined && session.expiry === 0
+    if (!over && !isExpired(session, asked)) return session
     this.#broker.counters.sessionsExpired++
     void this.#end(session).catch(() => {})
     return null
@@ -180,11 +233,16 @@ export class Sessions {
   /** The link is gone, however. Safe to call for a link that lost its session to another. */
   disconnect(session: Session, link: Link, parting: Parting): void {
     if (session.link !== link) return
+    if (session.gone) {
+      session.detach()
+      return
+    }
     const wasDurable = session.durable
     if (parting.expiry !== undefined) session.expiry = parting.expiry
     if (parting.will === 'discard') session.will = null // [MQTT-3.1.2-10] [MQTT-3.14.4-3]
     session.detach()
     if (session.expiry === 0) {
+      if (parting.will === 'keep' && this.#broker.engine.node !== null) session.will = null
       void this.#end(session).catch((error: unknown) => {
         this.#broker.report('session not removed', `${session.id}: ${String(error)}`)
       })
@@ -228,7 +286,14 @@ export class Sessions {
     this.#byId.delete(session.id)
     if (session.will !== null) this.#publishWill(session)
     this.#broker.unsubscribeAll(session)
-    if (this.#broker.engine.durable) await this.#broker.saver.ended(session)
+    if (!this.#broker.engine.durable || this.#unclaimed.delete(session)) return
+    const ended = this.#broker.saver.ended(session)
+    this.#ends.set(session.id, ended)
+    try {
+      await ended
+    } finally {
+      if (this.#ends.get(session.id) === ended) this.#ends.delete(session.id)
+    }
   }
 
   #publishWill(session: Session): void {
@@ -245,6 +310,144 @@ export class Sessions {
     this.#broker.counters.willsPublished++
     this.#broker.publishWill(will, id)
     if (session.persistent) this.#broker.saver.profile(session).catch(() => {})
+  }
+
+  // ---- Several nodes -------------------------------------------------------------------------
+
+  /** Null: the engine went away first, and the client needs nothing of it. */
+  async #claimInTime(request: ConnectRequest): Promise<Claim | null> {
+    const { clientId, cleanStart, expiry } = request
+    const waits = !(cleanStart && expiry === 0)
+    const broker = this.#broker
+    if (broker.state === 'down') {
+      if (waits) throw away(broker.stateReason)
+      return null
+    }
+    const claiming = this.#own(clientId)
+    const claim = await broker.unlessDown(claiming)
+    if (claim !== null) return claim
+    claiming.then(
+      (late) => this.#ownedLate(late),
+      () => {},
+    )
+    if (waits) throw away(broker.stateReason)
+    return null
+  }
+
+  /** A client that is owed nothing from before: it may talk at QoS 0 now and is claimed when the engine is back. */
+  #goAhead(request: ConnectRequest): Connected {
+    const known = this.#byId.get(request.clientId)
+    if (known !== undefined) this.#forget(known)
+    const session = this.#make(request.clientId)
+    this.#unclaimed.add(session)
+    this.#give(session, request)
+    return { session, present: false }
+  }
+
+  /** Nobody waits for the claim any more; the session is ours all the same. */
+  #ownedLate(claim: Claim): void {
+    const { stored } = claim
+    if (stored === null || this.#byId.has(stored.id) || this.#claims.has(stored.id)) return
+    this.adopt(claim, LAPSED_MS)
+  }
+
+  /** The engine is back. */
+  claimLate(): void {
+    for (const session of [...this.#unclaimed]) {
+      this.#claimLate(session).catch((error: unknown) => {
+        this.#broker.report('session not claimed', `${session.id}: ${String(error)}`)
+      })
+    }
+  }
+
+  async #claimLate(session: Session): Promise<void> {
+    const { engine, saver } = this.#broker
+    const { epoch, stored } = await engine.claim(session.id)
+    if (this.#byId.get(session.id) !== session || !this.#unclaimed.delete(session)) return
+    session.epoch = epoch
+    // What is stored is of an earlier client, whose session ended with the clean start of this one.
+    const will = stored?.profile.will ?? null
+    if (will !== null && stored?.flow.log === engine.log) this.#broker.publishWill(will, session.id)
+    if (stored !== null || session.will !== null) await saver.profile(session)
+  }
+
+  /**
+   * Another node takes the session: its client goes, what it knows is saved if that still can be, and it is
+   * forgotten here. Resolves when this node is done with it.
+   */
+  release(id: string): Promise<void> {
+    const known = this.#releases.get(id)
+    if (known !== undefined) return known
+    const release = this.#release(id).finally(() => this.#releases.delete(id))
+    this.#releases.set(id, release)
+    return release
+  }
+
+  async #release(id: string): Promise<void> {
+    const settling = this.#settling.get(id)
+    if (settling !== undefined) settling.lost = true
+    const session = this.#byId.get(id)
+    if (session !== undefined) {
+      this.#takeOver(id)
+      const ours = this.#byId.get(id) === session && !session.claiming
+      if (ours && this.#mustSave(session) && this.#broker.state === 'up') {
+        await this.#broker.saver.profile(session).catch(() => {})
+      }
+      if (this.#byId.get(id) === session) this.#forget(session)
+    }
+    await this.#ends.get(id)?.catch(() => {})
+  }
+
+  /** It is another node's, or about to be: nothing of it is left here, and nothing published. */
+  #forget(session: Session): void {
+    session.gone = true
+    this.#expiring.clear(session)
+    this.#wills.clear(session)
+    this.#byId.delete(session.id)
+    this.#unclaimed.delete(session)
+    this.#broker.saver.lost(session)
+    this.#broker.unsubscribeAll(session)
+  }
+
+  /**
+   * This node may be taken for dead: what has a record may be another node's soon, and its clients are better
+   * off there. Who has none may stay.
+   */
+  lapsed(): void {
+    for (const session of [...this.#byId.values()]) {
+      if (!this.#mustSave(session)) {
+        this.#unclaimed.add(session)
+        continue
+      }
+      const { link } = session
+      this.#forget(session)
+      link?.close('engine-lost', 'this node has lost touch with the others')
+    }
+  }
+
+  /** Whether somebody here uses it, or is about to. */
+  has(id: string): boolean {
+    return this.#byId.has(id) || this.#claims.has(id)
+  }
+
+  /**
+   * Takes up a session whose node is gone, now that it is claimed. Its client has `grace` milliseconds before its
+   * will is published, where its connection was not lost but ended by its node.
+   */
+  adopt({ epoch, stored }: Claim, grace: number): void {
+    if (stored === null || this.#byId.has(stored.id)) return
+    const { awaySince } = stored.flow
+    const session = this.#revive({ ...stored, epoch })
+    const { will, expiry } = session
+    if (expiry === 0) {
+      void this.#end(session).catch(() => {})
+      return
+    }
+    if (will !== null) {
+      const patience = awaySince > 0 ? Math.max(grace, DRAINED_MS) : grace
+      this.#wills.set(session, session.awaySince + Math.max(will.delay * 1000, patience))
+    }
+    this.#broker.saver.profile(session).catch(() => {})
   }
 
   // ---- Start and stop ------------------------------------------------------------------------
@@ -288,6 +491,17 @@ export class Sessions {
     this.#expiring.stop()
     this.#wills.stop()
   }
+}
+
+/** Nobody else can take a session. */
+const NEVER_LOST: Settling = { lost: false }
+
+function taken(id: string): EngineError {
+  return new EngineError('fenced', `"${id}" connected to another node meanwhile`)
+}
+
+function away(why: string): EngineError {
+  return new EngineError('down', `sessions cannot be taken up just now: ${why}`)
 }
 
 function isExpired({ awaySince, expiry }: Session, at: number): boolean {

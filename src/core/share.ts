@@ -30,6 +30,7 @@ export class Group extends Cursor {
   /** Of its record; 0 until the record is claimed. */
   epoch = 0
   readonly claiming = false
+  readonly gone = false
   readonly #members = new SubscriptionList()
   #turn = 0
   /** What stands before it in the log is gone: a member that holds it may acknowledge it, nobody else gets it. */

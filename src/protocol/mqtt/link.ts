@@ -76,7 +76,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     this.#door = door
     this.broker = door.broker
     this.#wire = wire
-    this.#ingress = new Ingress(this)
+    this.#ingress = new Ingress(this, wire)
     this.#egress = new Egress(this, wire)
     this.answers = new Answers(this, wire)
     const { runtime, limits } = this.broker
@@ -346,11 +346,6 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
 
   stored(token: number, fault: EngineFault | null, pos: Pos): void {
     this.#ingress.stored(token, fault, pos)
-  }
-
-  /** What is being read now is needed after this turn. */
-  keepRead(): void {
-    this.#wire.keep()
   }
 
   // ---- Sending -------------------------------------------------------------------------------
