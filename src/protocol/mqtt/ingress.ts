@@ -7,6 +7,7 @@ import { MessageRun } from '../../core/run.ts'
 import type { Topic } from '../../core/topics.ts'
 import { type Message, NO_BYTES, type Pos, type QoS } from '../../core/types.ts'
 import { isMqttText } from '../../core/utf8.ts'
+import type { Wire } from '../../net/wire.ts'
 import { FrameRun } from './frame-run.ts'
 import type { MqttLink } from './link.ts'
 import { PacketError, Reason } from './packets.ts'
@@ -31,6 +32,7 @@ interface Later {
 
 export class Ingress {
   readonly #link: MqttLink
+  readonly #wire: Wire
   #run: FrameRun | null = null
   #audience: Audience = NOBODY
   #aliases: Map<number, Topic> | null = null
@@ -49,8 +51,9 @@ export class Ingress {
   /** Place in the log of the last one stored. */
   #lastPos: Pos = 0
 
-  constructor(link: MqttLink) {
+  constructor(link: MqttLink, wire: Wire) {
     this.#link = link
+    this.#wire = wire
   }
 
   get unstored(): number {
