@@ -140,7 +140,8 @@ export class Group extends Cursor {
   /** The member keeps the message in its own record, with the next save of this turn, and completes it. */
   moved(pos: Pos): void {
     this.#lent.delete(pos)
-    if (this.persistent) this.#broker.saver.flow(this).catch(() => {})
+    // Should that fail, the member's link is closed, and what it kept is saved when it is back.
+    if (this.persistent) this.#broker.saver.flow(this).catch(() => this.#changed())
   }
 
   #changed(): void {
