@@ -178,9 +178,11 @@ export class Ledger {
     if ((generation.exactly.get(key) ?? 0) > 1 || (times > 1 && message.qos === 0)) {
       throw new Violation(`${who} for the ${times}. time`)
     }
-    // What was missed at QoS 0, or before subscribing, and is sent again by its publisher comes late, and may.
-    const since = Math.min(...owed.map((w) => w.requested))
-    const late = message.attempts > 1 && (this.refusing || got.qos === 0 || message.sent <= since)
+    // What was missed at QoS 0, by expiry or before subscribing, and is sent again by its publisher comes late, and may.
+    const since = Math.max(...owed.map((w) => w.confirmed || Number.POSITIVE_INFINITY))
+    const late =
+      message.attempts > 1 &&
+      (this.refusing || message.expires || got.qos === 0 || message.sent <= since)
     if (shared === undefined && !late) this.#checkOrder(generation, message, got, times, who)
   }
 
@@ -213,7 +215,7 @@ export class Ledger {
     const lost = book.losses.some((turn) => turn >= m.sent)
     const earlier = before.slice(0, -1)
     // What a member of QoS 2 forgot with the process is not known to have arrived.
-    const forgotten = this.killed && earlier.some(({ durable }) => !durable)
+    const forgotten = this.killed && (this.refusing || earlier.some(({ durable }) => !durable))
     if (forgotten) return
     const allowed = lost && earlier.every(({ qos }) => qos === 1)
     // A publisher that sends again what it got no answer for is not the group's fault.

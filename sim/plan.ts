@@ -38,6 +38,7 @@ export function draw(chance: Chance): Plan {
   const wireFaults: WireFaults = {
     delay: chance.pick([0, 3, 40]),
     split: chance.pick([0, 0.1, 0.5]),
+    spoil: false,
     congestion,
   }
   const failing = chance.is(0.2)
@@ -60,7 +61,8 @@ export function draw(chance: Chance): Plan {
     acts: 24,
     pace: chance.pick([2, 30, 200]),
     unrest: chance.pick([0.02, 0.1, 0.25]),
-    kill: durable ? chance.pick([0, 0, 0.01, 0.03]) : 0,
+    // A refusal may be forgotten with the process: then nobody can say whether the message was taken.
+    kill: durable && !failing ? chance.pick([0, 0, 0.01, 0.03]) : 0,
     stall: chance.pick([0, 0, 0.08]),
     padding: chance.pick([4, 60, 400]),
     pause: chance.pick([0, 0, 9_000]),
