@@ -1,0 +1,76 @@
+// Two brokers over three NATS servers, as clients meet them: any node will do, and a session is
+// where its client is.
+
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { join } from '../support/mqtt-js.ts'
+import { NatsCluster } from '../support/nats.ts'
+import { until } from '../support/nats-nodes.ts'
+import { describeWith } from '../support/programs.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+
+describeWith(['nats-server'], 'cluster', (programs) => {
+  let nats: NatsCluster
+  let a: TestServer
+  let b: TestServer
+
+  beforeAll(async () => {
+    nats = await NatsCluster.start(programs['nats-server'], 3)
+    const engine = nats.addresses.map((address) => `nats://${address}`).join(',')
+    const natsMonitor = nats.servers.map(({ monitor }) => monitor)
+    a = await startServer({ engine, natsMonitor, natsName: 'a' })
+    b = await startServer({ engine, natsMonitor, natsName: 'b' })
+  })
+
+  afterAll(async () => {
+    await a?.stop()
+    await b?.stop()
+    await nats.remove()
+  })
+
+  test('what is published on one node arrives on the other, in order', async () => {
+    const reader = await join(b, { clientId: 'reader' })
+    await reader.client.subscribeAsync('news/#', { qos: 2 })
+    const writer = await join(a, { clientId: 'writer' })
+    for (let n = 1; n <= 20; n++) {
+      await writer.client.publishAsync('news/today', String(n), { qos: n % 2 === 0 ? 1 : 2 })
+    }
+    const arrived = await reader.inbox.take(20)
+    expect(arrived.map(({ payload }) => Number(payload))).toEqual(
+      Array.from({ length: 20 }, (_, n) => n + 1),
+    )
+    await reader.leave()
+    await writer.leave()
+  })
+
+  test('retained messages are the same on every node', async () => {
+    const writer = await join(a, { clientId: 'writer' })
+    await writer.client.publishAsync('kept/1', 'stored', { qos: 1, retain: true })
+    await writer.client.publishAsync('kept/0', 'quick', { qos: 0, retain: true })
+    await until('b has both', () => b.broker.retained.count === 2)
+    const reader = await join(b, { clientId: 'reader' })
+    await reader.client.subscribeAsync('kept/+', { qos: 1 })
+    const texts = (await reader.inbox.take(2)).map(({ payload }) => payload.toString())
+    expect(texts.sort()).toEqual(['quick', 'stored'])
+    await reader.leave()
+    await writer.leave()
+  })
+
+  test('a client finds its session and what it missed on another node', async () => {
+    const asked = { clientId: 'traveller', clean: false, properties: { sessionExpiryInterval: 60 } }
+    const here = await join(a, asked)
+    await here.client.subscribeAsync('mail/traveller', { qos: 1 })
+    await here.leave()
+    const writer = await join(a, { clientId: 'writer' })
+    for (const text of ['1', '2', '3']) {
+      await writer.client.publishAsync('mail/traveller', text, { qos: 1 })
+    }
+    const there = await join(b, asked)
+    expect(there.connack.sessionPresent).toBe(true)
+    const missed = (await there.inbox.take(3)).map(({ payload }) => payload.toString())
+    expect(missed).toEqual(['1', '2', '3'])
+    await writer.client.publishAsync('mail/traveller', '4', { qos: 1 })
+    expect(await there.inbox.text()).toBe('4')
+    await there.leave()
+    await writer.leave()
+  })
+})
