@@ -360,16 +360,6 @@ export class Broker {
     left.then(() => this.engine.save([{ id, epoch, ended: true }])).catch(() => {})
   }
 
-  /** Not before the record of its last member says so: a restart in between would begin the group anew. */
-  #forgetGroup(group: Group, member: Session): void {
-    const stays = member.persistent && this.sessions.get(member.id) === member
-    const left = stays ? this.saver.profile(member) : Promise.resolve()
-    const { id, epoch } = group
-    this.saver.forget(group)
-    group.epoch = 0
-    left.then(() => this.engine.save([{ id, epoch, ended: true }])).catch(() => {})
-  }
-
   #group(name: string, filter: string, from: Pos): Group {
     const key = `${name}/${filter}`
     const known = this.groups.get(key)

@@ -79,14 +79,6 @@ export class Saver {
     due?.resolve()
   }
 
-  /** Saves nothing of it any more. */
-  forget(session: Recorded): void {
-    this.#lazy.delete(session)
-    const due = this.#due.get(session)
-    this.#due.delete(session)
-    due?.resolve()
-  }
-
   /** Deletes the session's record. Resolves when that is durable. */
   async ended(session: Recorded): Promise<void> {
     this.forget(session)
