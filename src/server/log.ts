@@ -1,6 +1,7 @@
 // The server's log: pino's JSON for programs, plain lines for eyes. Written without waiting, so that a
 // terminal that scrolls slowly or a pipe nobody reads never holds the server; beyond a bound it is dropped.
 
+import { writeSync } from 'node:fs'
 import { type DestinationStream, type Logger, pino } from 'pino'
 import { shown } from '../protocol/line/display.ts'
 import type { Settings } from './options.ts'
@@ -23,7 +24,13 @@ export function openLog(settings: Pick<Settings, 'logLevel' | 'logFormat'>): Log
   const tty = process.stdout.isTTY === true
   const out = pino.destination({ dest: 1, sync: false, maxLength: WAITING_MAX })
   // Whoever read the log has gone (`… | head`): the server goes on without one.
-  out.on('error', () => {})
+  let failing = false
+  out.on('error', () => {
+    failing = true
+  })
+  out.on('write', () => {
+    failing = false
+  })
   const pretty = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && tty)
   const colours = pretty && tty && process.env.NO_COLOR === undefined
   const to = pretty ? { write: (json: string) => out.write(prettyLine(json, colours)) } : out
@@ -32,9 +39,14 @@ export function openLog(settings: Pick<Settings, 'logLevel' | 'logFormat'>): Log
     pretty,
     flush: () => {
       try {
+        // flushSync tries for ever where writing fails, as on a closed terminal or a full disk, and
+        // pino calls it again at the exit of the process unless the stream has been destroyed.
+        if (failing) throw new Error('the log cannot be written')
+        writeSync(1, '')
         out.flushSync()
       } catch {
         // Nobody reads it any more, or it was never opened: nothing is left to say to.
+        out.destroy()
       }
     },
   }
