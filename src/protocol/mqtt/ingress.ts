@@ -294,6 +294,8 @@ export class Ingress {
     }
     this.#unstored++
     this.#given++
+    // The log keeps slices of what is being read now.
+    if (this.#added === null) this.#wire.keep()
     this.#added ??= []
     this.#added.push(message)
     this.#addedBytes += end - body
