@@ -180,15 +180,12 @@ export class Outbox {
   received(packetId: number, refused: boolean): boolean {
     const { link, persistent } = this.#session
     const state = this.#window.state(packetId)
-    if (state === SendState.released) {
-      link?.release(packetId)
-      return true
-    }
-    if (state !== SendState.transmitted) return false
-    if (refused) {
+    if (state !== SendState.transmitted && state !== SendState.released) return false
+    if (refused && state === SendState.transmitted) {
       this.#finish(packetId) // [MQTT-4.4.0-2]
       return true
     }
+    // One that repeats itself is answered again, and no sooner: the save may still be on its way.
     this.#window.advance(packetId, SendState.released)
     if (persistent) this.#hold({ packetId, message: null, identifiers: null, retain: false })
     else link?.release(packetId)
@@ -242,6 +239,7 @@ export class Outbox {
     else if (this.#resending === null) session.settle()
   }
 
+  /** Nothing to wait for: a session that is stored was saved whole before its client heard CONNACK. */
   #sendAgain(entry: WindowEntry, message: Message | null, link: Link): void {
     if (entry.state === SendState.released) {
       this.#resent++
