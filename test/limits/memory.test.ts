@@ -6,7 +6,7 @@ import { expect, it } from 'vitest'
 import { openRole } from '../support/line-client.ts'
 import { enter, startServer, type TestServer, until } from '../support/server.ts'
 
-const MESSAGES = 10_000
+const MESSAGES = 3_000
 /** Of buffers, for a message of a few bytes: generous, and far below a slab of a pool. */
 const BYTES_EACH = 700
 
