@@ -39,6 +39,8 @@ export interface BrokerOptions {
   readonly runtime: Runtime
   readonly access?: Access
   readonly limits?: Partial<Limits>
+  /** Who pays when the log is full: those who are behind, the default, or those who publish. */
+  readonly logFull?: LogFull
   readonly activity?: Activity
   /** Told what an operator should know, such as `evicted` about a client identifier. */
   readonly report?: (what: string, about: string) => void
@@ -70,12 +72,15 @@ export type SubscribeResult =
 /** 0 sends retained messages always, 1 only for a new subscription, 2 never. */
 export type RetainHandling = 0 | 1 | 2
 
+export type LogFull = 'evict' | 'reject'
+
 export class Broker {
   readonly engine: Engine
   readonly runtime: Runtime
   readonly access: Access
   readonly activity: Activity
   readonly limits: Limits
+  readonly logFull: LogFull
   readonly counters = new Counters()
   /** Where payloads go whose reads are not worth keeping; the log lets go of them in order. */
   readonly copies = new Copies()
@@ -107,6 +112,7 @@ export class Broker {
     this.access = options.access ?? OPEN_ACCESS
     this.activity = options.activity ?? SILENT
     this.limits = { ...DEFAULT_LIMITS, ...options.limits }
+    this.logFull = options.logFull ?? 'evict'
     this.report = options.report ?? (() => {})
     const { engine, runtime, limits, counters } = this
     this.topics = new Topics(limits, counters, runtime)
@@ -114,7 +120,7 @@ export class Broker {
     this.retained = new Retained(limits, counters)
     this.log = new Log(engine, this.router, this.retained, limits, runtime)
     const append = (record: LogRecord): Promise<void> => {
-      this.#retention.makeRoom(record)
+      this.#retention.expects(record)
       return engine.append(record)
     }
     this.intake = new Intake({ append, node: engine.node }, this.router, limits, runtime)
@@ -149,8 +155,11 @@ export class Broker {
     this.log.start()
     this.#state = 'up'
     // Sessions of a cluster are wherever their clients went.
-    if (this.engine.node === null) await this.sessions.restore()
-    else this.#sweep.start()
+    if (this.engine.node !== null) this.#sweep.start()
+    else {
+      await this.sessions.restore()
+      if (this.engine.bounds().bytes > 0) this.#retention.stored()
+    }
   }
 
   /** Closes every link, saves what is to be saved and closes the engine. */

@@ -39,7 +39,10 @@ export class Counters {
   limitsReached = 0
   takeovers = 0
   sessionsExpired = 0
+  /** Times a session lost messages so that the log stays within its bounds. */
   sessionsEvicted = 0
+  /** Messages that sessions and groups lost so that the log stays within its bounds. */
+  messagesEvicted = 0
   willsPublished = 0
   /** Topics forgotten to keep the topic table within its bound. */
   topicsEvicted = 0

@@ -56,6 +56,8 @@ export interface Limits {
   readonly keepAliveMaximum: number
   /** Longest session expiry granted, seconds; also how long a persistent MQTT 3 session may be away. */
   readonly sessionExpiryMaximum: number
+  /** Seconds a message is kept for sessions that have not had it. */
+  readonly backlogMaximum: number
 }
 
 export const DEFAULT_LIMITS: Limits = {
@@ -86,4 +88,5 @@ export const DEFAULT_LIMITS: Limits = {
   stallTimeout: 30,
   keepAliveMaximum: 0,
   sessionExpiryMaximum: 30 * 24 * 3600,
+  backlogMaximum: 7 * 24 * 3600,
 }

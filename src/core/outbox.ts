@@ -101,9 +101,12 @@ export class Outbox {
     for (const [group, pos] of returned) group.returned(pos)
   }
 
-  /** Does without what stands before that position in the log; what the client holds it may still acknowledge. */
-  evict(before: Pos): void {
-    this.#window.lose(before)
+  /**
+   * Does without what stands before that position in the log; what the client holds it may still acknowledge.
+   * Returns how many messages cannot be sent again for it.
+   */
+  evict(before: Pos): number {
+    return this.#window.lose(before)
   }
 
   // ---- Sending -------------------------------------------------------------------------------

@@ -1,54 +1,70 @@
-// How long the log remembers: no longer than somebody needs it, and no more than it may hold.
-// Forgets what every durable session and group has finished; under pressure the slowest pay.
+// How long the log remembers: no longer than somebody needs it, no longer than it may, and no more
+// than it may hold. Under pressure those furthest behind pay, where that is the rule.
 
 import type { Broker } from './broker.ts'
 import type { LogRecord } from './engine.ts'
 import { MESSAGE_OVERHEAD } from './log.ts'
-import { type Pos, RECORD_MESSAGES_MAX } from './types.ts'
+import { Stretch } from './stretch.ts'
+import type { Pos } from './types.ts'
 
 /** Milliseconds between two rounds of forgetting, while there is something to forget. */
 const ROUND_MS = 1_000
-/** Share of the log's bytes above which those who hold it back are made to let go. */
-const PRESSURE = 0.8
-/** Share of the log given up then, oldest first. */
-const GIVEN_UP = 0.25
+/** Share of the log's bytes that is kept free for what comes next, by making those behind let go. */
+const HEADROOM = 0.2
+/** That many of the largest record fit into it, too, but it is never more than half of the log. */
+const HEADROOM_RECORDS = 2
+/** Share of the log's bytes given up at once, oldest first. */
+const GIVEN_UP = 0.05
+/** Messages that grow too old are looked for as often as this share of their age, and once a minute. */
+const AGE_STEP = 0.01
+const AGE_STEP_MS = 60_000
 
 export class Retention {
   readonly #broker: Broker
   #scheduled = false
+  /** What was to be forgotten so far is. */
+  #forgetting: Promise<unknown> = Promise.resolve()
+  #relieving = false
+  /** Bytes of the largest record so far. */
+  #largest = 0
+  #ageing = false
+  /** Engine time before which nothing is too old. */
+  #ageDue = 0
 
   constructor(broker: Broker) {
     this.#broker = broker
   }
 
-  /** Something was stored: look soon whether something else can go. */
+  /** Something was stored, by this run or by an earlier one: look soon whether something can go. */
   stored(): void {
-    const { bytes, cap } = this.#broker.engine.bounds()
-    if (bytes > cap * PRESSURE) this.#evict(cap * PRESSURE)
+    this.#relieve()
     if (this.#scheduled) return
     this.#scheduled = true
     this.#broker.runtime.after(ROUND_MS, () => {
       this.#scheduled = false
-      this.round()
+      void this.round()
+      this.#dropOld()
       if (this.#broker.engine.bounds().bytes > 0) this.stored()
     })
   }
 
-  /**
-   * A record is about to be stored. Where it would not fit, those who are behind let go: a client that is away
-   * must not be the reason why others cannot publish.
-   */
-  makeRoom(record: LogRecord): void {
-    const { bytes, cap } = this.#broker.engine.bounds()
+  /** A record is about to be stored: from now on there is to be room for one of its size. */
+  expects(record: LogRecord): void {
     const size = record.bytes + record.messages.length * MESSAGE_OVERHEAD
-    if (bytes + size > cap && size <= cap && record.wanted.includes(true)) this.#evict(cap - size)
+    if (size <= this.#largest || !record.wanted.includes(true)) return
+    this.#largest = size
+    this.#relieve()
   }
 
-  /** Forgets what nobody needs any more. */
-  round(): void {
+  /** Forgets what nobody needs any more; resolves when that is done. */
+  async round(): Promise<void> {
+    const { engine } = this.#broker
     const floor = this.#floor()
-    const { first } = this.#broker.engine.bounds()
-    if (floor > first) this.#forget(floor - 1)
+    if (floor > engine.bounds().first) {
+      // The engine reports its own faults; what could not be forgotten is tried again next round.
+      this.#forgetting = Promise.allSettled([this.#forgetting, engine.truncate(floor - 1)])
+    }
+    await this.#forgetting
   }
 
   #floor(): Pos {
@@ -62,25 +78,85 @@ export class Retention {
     return floor
   }
 
-  /** Gives up the oldest records, at least one, until about `most` bytes are left. */
-  #evict(most: number): void {
-    this.round()
-    const { first, last, bytes } = this.#broker.engine.bounds()
-    if (bytes <= most) return
-    const oldest = Math.ceil(first / RECORD_MESSAGES_MAX)
-    const records = Math.floor(last / RECORD_MESSAGES_MAX) - oldest + 1
-    const givenUp = Math.ceil(records * Math.max(GIVEN_UP, 1 - most / bytes))
-    const before = Math.min((oldest + givenUp) * RECORD_MESSAGES_MAX, last + 1)
-    for (const session of this.#broker.sessions.all()) {
-      if (session.durable && session.floor < before) session.evict(before)
-    }
-    for (const group of this.#broker.groups.values()) group.evict(before)
-    this.round()
+  // ---- Too much ------------------------------------------------------------------------------
+
+  /** A client that is away must not be the reason why others cannot publish, unless that is the rule. */
+  #relieve(): void {
+    if (this.#relieving || this.#broker.logFull === 'reject' || !this.#isPressed()) return
+    this.#relieving = true
+    this.#giveUpOldest().then(
+      () => {
+        this.#relieving = false
+      },
+      () => {
+        // The engine says itself what is wrong; the next record asks again.
+        this.#relieving = false
+      },
+    )
   }
 
-  #forget(upTo: Pos): void {
-    this.#broker.engine.truncate(upTo).catch(() => {
-      // The engine reports its own faults; what could not be forgotten is tried again next round.
-    })
+  #isPressed(): boolean {
+    const { bytes, cap } = this.#broker.engine.bounds()
+    const records = Math.min(this.#largest * HEADROOM_RECORDS, cap / 2)
+    return bytes > cap - Math.max(cap * HEADROOM, records)
+  }
+
+  async #giveUpOldest(): Promise<void> {
+    const { engine } = this.#broker
+    await this.round()
+    while (this.#isPressed()) {
+      const { bytes, cap } = engine.bounds()
+      const stretch = await this.#oldest(Number.POSITIVE_INFINITY, cap * GIVEN_UP)
+      stretch.giveUp()
+      await this.round()
+      // Whatever it is that holds the log now, more losses would not change it.
+      if (engine.bounds().bytes >= bytes) return
+    }
+  }
+
+  // ---- Too old -------------------------------------------------------------------------------
+
+  #dropOld(): void {
+    const now = this.#broker.engine.now()
+    if (this.#ageing || now < this.#ageDue) return
+    this.#ageing = true
+    this.#giveUpOld(now).then(
+      () => {
+        this.#ageing = false
+      },
+      () => {
+        this.#ageing = false
+      },
+    )
+  }
+
+  async #giveUpOld(now: number): Promise<void> {
+    const longest = this.#broker.limits.backlogMaximum * 1000
+    const stretch = await this.#oldest(now - longest, Number.POSITIVE_INFINITY)
+    const soonest = now + Math.min(longest * AGE_STEP, AGE_STEP_MS)
+    // What comes from now on is as old as that no sooner.
+    this.#ageDue = Math.max(soonest, (stretch.next ?? now) + longest)
+    stretch.giveUp()
+    await this.round()
+  }
+
+  /** The oldest messages that were published at or before `newest`, up to about so many bytes of them. */
+  async #oldest(newest: number, bytes: number): Promise<Stretch> {
+    const { engine } = this.#broker
+    const { first, last } = engine.bounds()
+    const stretch = new Stretch(this.#broker, first)
+    let after = first - 1
+    while (after < last) {
+      const { records, scanned } = await engine.read(after, last)
+      for (const record of records) {
+        if (!stretch.take(record, newest) || stretch.bytes >= bytes) return stretch
+      }
+      if (scanned <= after) return stretch
+      after = scanned
+      // A record that was damaged is passed over with the others.
+      stretch.before = after + 1
+      await new Promise<void>((resolve) => this.#broker.runtime.nextTurn(resolve))
+    }
+    return stretch
   }
 }

@@ -8,6 +8,7 @@ import { Cursor } from './cursor.ts'
 import type { Link } from './link.ts'
 import { Outbox } from './outbox.ts'
 import type { Group } from './share.ts'
+import { countAbove } from './stretch.ts'
 import type { Subscription } from './subscription.ts'
 import { matches } from './topic.ts'
 import type { Message, Pos, QoS, SessionFlow, SessionProfile, Will } from './types.ts'
@@ -321,13 +322,28 @@ export class Session extends Cursor {
     return this.#receiving?.delete(packetId) ?? false
   }
 
-  /** The log could not wait any longer: what it was owed before that position is lost, and counted. */
-  evict(before: Pos): void {
-    this.#outbox?.evict(before)
-    if (this.live || this.scan >= before - 1) return
-    this.scan = before - 1
-    this.#broker.counters.sessionsEvicted++
-    this.#broker.report('evicted', this.id)
+  /** How many of these messages it waits for: ascending positions of messages for one audience, one topic of it. */
+  owed(positions: readonly Pos[], topic: string): number {
+    if (this.live) return 0
+    let from = this.#newestFrom
+    for (const s of this.subscriptions()) {
+      if (s.group === null && s.from < from && matches(s.filter, topic)) from = s.from
+    }
+    return countAbove(positions, Math.max(this.scan, from))
+  }
+
+  /** The log could not wait any longer: the `owed` messages before that position are lost, and counted. */
+  evict(before: Pos, owed: number): void {
+    const unacknowledged = this.#outbox?.evict(before) ?? 0
+    if (!this.live && this.scan < before - 1) this.scan = before - 1
+    if (this.persistent) this.#broker.saver.lazily(this)
+    // What a client that is there was sent, it has.
+    const lost = owed + (this.link === null ? unacknowledged : 0)
+    if (lost === 0) return
+    const { counters } = this.#broker
+    counters.sessionsEvicted++
+    counters.messagesEvicted += lost
+    this.#broker.report('evicted', `${this.id}, messages lost: ${lost}`)
   }
 
   // ---- At rest -------------------------------------------------------------------------------

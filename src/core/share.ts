@@ -4,6 +4,7 @@
 import { Mark } from './audience.ts'
 import type { Broker } from './broker.ts'
 import { Cursor } from './cursor.ts'
+import { countAbove } from './stretch.ts'
 import { type Subscription, SubscriptionList } from './subscription.ts'
 import {
   type Message,
@@ -168,13 +169,22 @@ export class Group extends Cursor {
     this.#broker.runtime.atTurnEnd(() => this.settle())
   }
 
-  /** The log could not wait any longer for a member. */
-  evict(before: Pos): void {
+  /** How many of these ascending positions, all of its filter, no member has been lent. */
+  owed(positions: readonly Pos[]): number {
+    return this.live ? 0 : countAbove(positions, this.scan)
+  }
+
+  /** The log could not wait any longer for a member: the `owed` messages before that position are lost. */
+  evict(before: Pos, owed: number): void {
+    const waiting = this.#returned.length
     this.#returned = this.#returned.filter(({ pos }) => pos >= before)
     this.#lostBefore = Math.max(this.#lostBefore, before)
-    if (this.live || this.scan >= before - 1) return
-    this.scan = before - 1
-    this.overrun()
+    if (!this.live && this.scan < before - 1) this.scan = before - 1
+    this.#changed()
+    const lost = owed + waiting - this.#returned.length
+    if (lost === 0) return
+    this.#broker.counters.messagesEvicted += lost
+    this.#broker.report('evicted', `$share/${this.name}/${this.filter}, messages lost: ${lost}`)
   }
 
   /** A member may have room again. */

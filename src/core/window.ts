@@ -95,9 +95,18 @@ export class Window {
     return { pos, origin }
   }
 
-  /** Messages before that position cannot be sent again; identifiers stay in use until they are acknowledged. */
-  lose(before: Pos): void {
+  /**
+   * Messages before that position cannot be sent again; identifiers stay in use until they are acknowledged.
+   * Returns how many of its own the session could have been sent again so far.
+   */
+  lose(before: Pos): number {
+    let lost = 0
+    for (const { pos, state, origin } of this.entries()) {
+      const again = origin === null && state !== SendState.released
+      if (again && pos >= this.#lostBefore && pos < before) lost++
+    }
     this.#lostBefore = Math.max(this.#lostBefore, before)
+    return lost
   }
 
   /** Lowest position of the log still needed for sending again, Infinity when none is. */

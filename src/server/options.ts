@@ -8,6 +8,7 @@ import { limit, option } from './option.ts'
 
 /** Engines that have a name; a cluster goes by the addresses of its NATS servers. */
 export const ENGINES = ['memory', 'disk', 'nats://HOST:PORT,…'] as const
+export const LOG_FULL = ['evict', 'reject'] as const
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'silent'] as const
 export const LOG_FORMATS = ['auto', 'pretty', 'json'] as const
 
@@ -23,6 +24,8 @@ export interface Settings extends NatsSettings {
   readonly data: string
   /** Bytes the log may occupy, on each server of a cluster; 0 for 10 GiB or half the free disk, whichever is less. */
   readonly logBytes: number
+  /** Who pays when that is reached. */
+  readonly logFull: (typeof LOG_FULL)[number]
   /** Path of the users file; empty when there is none. */
   readonly users: string
   readonly allowAnonymous: boolean
@@ -201,6 +204,16 @@ export const OPTIONS: readonly Option[] = [
     doc: 'what disk engine and cluster keep for clients that are away; 0 is 10GiB or half the free disk, whichever is less',
   }),
   ...NATS_OPTIONS,
+  option({
+    key: 'logFull',
+    flag: 'log-full',
+    kind: 'choice',
+    placeholder: 'WHO',
+    choices: LOG_FULL,
+    default: 'evict',
+    group: 'Storage',
+    doc: 'what happens when that is full: evict takes the oldest messages from clients that are behind, reject refuses new ones',
+  }),
   option({
     key: 'logLevel',
     flag: 'log-level',
@@ -426,5 +439,13 @@ export const OPTIONS: readonly Option[] = [
     [0, 100 * YEAR],
     'sessionsExpired',
     'longest time a session outlives its connection',
+  ),
+  limit(
+    'backlogMaximum',
+    'backlog',
+    'seconds',
+    [1, 100 * YEAR],
+    'messagesEvicted',
+    'longest time a QoS 1 or 2 message is kept for clients that have not had it',
   ),
 ]

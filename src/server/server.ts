@@ -75,6 +75,7 @@ export class Server {
       runtime: this.#runtime,
       access: this.#access(),
       limits: settings.limits,
+      logFull: settings.logFull,
       activity,
       report: (what, about) => notes.warn(`${what}: ${about}`),
     })

@@ -64,7 +64,8 @@ export class SysTopics {
       counters.droppedTooLarge +
       counters.droppedExpired +
       counters.droppedOverrun +
-      counters.droppedNoMember
+      counters.droppedNoMember +
+      counters.messagesEvicted
     const away = sessions.away
     const figures: [string, string | number][] = [
       ['version', `partyline ${version}`],
@@ -73,6 +74,8 @@ export class SysTopics {
       ['clients/connected', sessions.size - away],
       ['clients/disconnected', away],
       ['clients/expired', counters.sessionsExpired],
+      ['clients/evicted', counters.sessionsEvicted],
+      ['messages/evicted', counters.messagesEvicted],
       ['messages/received', counters.messagesIn],
       ['messages/sent', counters.messagesOut],
       ['publish/messages/received', counters.messagesIn],

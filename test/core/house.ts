@@ -7,7 +7,7 @@ import { Disk, type EngineFaults, SimEngine } from '../../sim/engine.ts'
 import type { AccessClass } from '../../src/core/access.ts'
 import { EVERYTHING } from '../../src/core/access.ts'
 import type { Delivery } from '../../src/core/audience.ts'
-import { Broker } from '../../src/core/broker.ts'
+import { Broker, type LogFull } from '../../src/core/broker.ts'
 import type { Engine } from '../../src/core/engine.ts'
 import type { Publisher } from '../../src/core/intake.ts'
 import type { Limits } from '../../src/core/limits.ts'
@@ -104,6 +104,7 @@ export interface ComingOptions {
 
 export interface HouseOptions {
   readonly limits?: Partial<Limits>
+  readonly logFull?: LogFull
   /** The simulated engine with these habits; the memory engine when absent. */
   readonly engine?: Partial<EngineFaults>
   /** What an earlier house left behind. */
@@ -140,6 +141,7 @@ export class House {
       engine: this.engine,
       runtime,
       ...(options.limits === undefined ? {} : { limits: options.limits }),
+      ...(options.logFull === undefined ? {} : { logFull: options.logFull }),
       report: (what, about) => this.reports.push(`${what}: ${about}`),
     })
     simulated.topicOf = (name) => {

@@ -29,6 +29,45 @@ describe('the log', () => {
   })
 })
 
+describe('a message that waits for a client', () => {
+  const limits = { backlogMaximum: 100 } as const
+
+  it('waits as long as the limit says, and its loss has a name', async () => {
+    const house = await House.open({ engine: {}, limits })
+    const away = await house.comes('away', { expiry: 1_000 })
+    house.subscribes(away, 't')
+    house.leaves(away)
+    void house.says('t', 'old')
+    await house.passes(60_000)
+    void house.says('t', 'young')
+    await house.passes(39_000)
+    expect(house.disk.records.length).toBe(2)
+    await house.passes(4_000)
+    expect(house.disk.records.length).toBe(1)
+    expect(house.reports).toEqual(['evicted: away, messages lost: 1'])
+    const back = await house.comes('away', { expiry: 1_000 })
+    await house.passes(100)
+    expect(back.hears()).toEqual(['young'])
+  })
+
+  it('is as old after a restart as before', async () => {
+    const before = await House.open({ engine: {}, limits })
+    const away = await before.comes('away', { expiry: 1_000 })
+    before.subscribes(away, 't')
+    await before.passes(100)
+    before.leaves(away)
+    void before.says('t', 'old')
+    await before.passes(50_000)
+    const disk = before.crash()
+    const after = await House.open({ engine: {}, limits, disk })
+    await after.passes(90_000)
+    expect(disk.records.length).toBe(1)
+    await after.passes(20_000)
+    expect(disk.records.length).toBe(0)
+    expect(after.reports).toEqual(['evicted: away, messages lost: 1'])
+  })
+})
+
 describe('a full log', () => {
   async function fill(house: House): Promise<number> {
     let refused = 0
@@ -52,6 +91,76 @@ describe('a full log', () => {
     expect(await fill(house)).toBe(0)
     expect(here.sent.length).toBe(40)
     expect(house.broker.counters.sessionsEvicted).toBeGreaterThan(0)
+  })
+
+  it('says who lost how many messages: what is left and what was lost is everything', async () => {
+    const house = await House.open(full)
+    const away = await house.comes('away', { expiry: 100 })
+    house.subscribes(away, 'fill')
+    house.leaves(away)
+    const other = await house.comes('other', { expiry: 100 })
+    house.subscribes(other, 'elsewhere')
+    house.leaves(other)
+    expect(await fill(house)).toBe(0)
+    const { counters } = house.broker
+    const told = house.reports.map((report) => /^evicted: away, messages lost: (\d+)$/.exec(report))
+    const lost = told.reduce((sum, match) => sum + Number(match?.[1]), 0)
+    expect(lost).toBe(counters.messagesEvicted)
+    const back = await house.comes('away', { expiry: 100 })
+    await house.passes(1_000)
+    expect(back.sent.length).toBeGreaterThan(8)
+    expect(back.sent.length + lost).toBe(40)
+  })
+
+  it('takes as many bytes as it needs, however far apart the positions are', async () => {
+    const house = await House.open(full)
+    const away = await house.comes('away', { expiry: 1_000 })
+    house.subscribes(away, 'fill')
+    house.leaves(away)
+    for (let i = 0; i < 8; i++) {
+      void house.says('fill', `before ${i}`.padEnd(500))
+      await house.passes(20)
+    }
+    // As after a crash: positions go on far away, and the oldest are a small part of their range.
+    house.disk.sequence += 2 ** 20
+    for (let i = 0; i < 8; i++) {
+      void house.says('fill', `behind ${i}`.padEnd(500))
+      await house.passes(20)
+    }
+    const back = await house.comes('away', { expiry: 1_000 })
+    await house.passes(1_000)
+    const lost = 16 - back.sent.length
+    expect(lost).toBeGreaterThan(0)
+    expect(lost).toBeLessThan(8)
+    expect(house.broker.counters.messagesEvicted).toBe(lost)
+  })
+
+  it('refuses publishers, and costs nobody anything, where that is the rule', async () => {
+    const house = await House.open({ ...full, logFull: 'reject' })
+    const away = await house.comes('away', { expiry: 100 })
+    house.subscribes(away, 'fill')
+    house.leaves(away)
+    const refused = await fill(house)
+    expect(refused).toBeGreaterThan(0)
+    expect(house.broker.counters.messagesEvicted).toBe(0)
+    const back = await house.comes('away', { expiry: 100 })
+    await house.passes(1_000)
+    expect(back.sent.length + refused).toBe(40)
+  })
+
+  it('counts what a client may have missed that went before it acknowledged', async () => {
+    const house = await House.open({ ...full, limits: { tailBytes: 600 } })
+    const slow = await house.comes('slow', { expiry: 100 })
+    house.subscribes(slow, 'fill')
+    for (let i = 0; i < 4; i++) void house.says('fill', 'x')
+    await house.passes(20)
+    expect(slow.sent.length).toBe(4)
+    house.leaves(slow)
+    expect(await fill(house)).toBe(0)
+    const { messagesEvicted } = house.broker.counters
+    const back = await house.comes('slow', { expiry: 100 })
+    await house.passes(1_000)
+    expect(back.sent.length + messagesEvicted).toBe(44)
   })
 
   it('is not held by a client that is there and never acknowledges', async () => {
