@@ -38,7 +38,7 @@ export function draw(chance: Chance): Plan {
   const wireFaults: WireFaults = {
     delay: chance.pick([0, 3, 40]),
     split: chance.pick([0, 0.1, 0.5]),
-    spoil: false,
+    spoil: true,
     congestion,
   }
   const failing = chance.is(0.2)

@@ -249,8 +249,8 @@ export class SimWire implements Wire {
     if (this.#lost) return
     const cut = this.#chance.is(this.#faults.split) && bytes.length > 1
     const at = cut ? this.#chance.between(1, bytes.length - 1) : bytes.length
-    this.#arrive(Buffer.from(bytes.subarray(0, at)))
-    if (at < bytes.length) this.#arrive(Buffer.from(bytes.subarray(at)))
+    this.#arrive(apart(bytes.subarray(0, at)))
+    if (at < bytes.length) this.#arrive(apart(bytes.subarray(at)))
   }
 
   #arrive(bytes: Buffer): void {
@@ -308,4 +308,11 @@ export class SimWire implements Wire {
     this.#lost = true
     this.#clock.at(this.#travel(), () => this.#client.gone())
   }
+}
+
+/** A copy in memory of its own, as a socket reads: a small one would share its memory with others. */
+function apart(bytes: Buffer): Buffer {
+  const own = Buffer.allocUnsafeSlow(bytes.length)
+  bytes.copy(own)
+  return own
 }

@@ -15,7 +15,7 @@ import { draw, type Plan } from './plan.ts'
 import { Watch } from './watch.ts'
 import { SimWire } from './wire.ts'
 
-const FILTERS = ['a', 'a/b', 'a/#', 'a/+', '+/b', '+', '#', '$d/+', 'a/b/#', 'b/+']
+const FILTERS = ['a', 'a/b', 'a/#', 'a/+', '+/b', '+/a', '+', '#', '$d/+', 'a/b/#', 'b/+']
 const TOPICS = ['a', 'a/b', 'a/c', 'b/b', '$d/a', 'b']
 const SHARED: Readonly<Record<string, string>> = {
   w0: '$share/g/q/+',
@@ -213,10 +213,12 @@ export class World {
     } else if (kind < 0.2) client.unsubscribe(chance.pick(FILTERS))
     else if (kind < 0.27) client.ping()
     else if (kind < 0.4) {
-      const padding = chance.is(0.2) ? 0 : chance.between(1, this.plan.padding)
-      // One QoS above 0 a topic: what is sent again at QoS 1 may rightly come after newer QoS 2.
-      const qos = chance.is(0.3) ? 0 : plan.aliases > 0 ? 1 : 2
-      client.publish(`r/${plan.id}`, qos, true, padding, 0)
+      for (let n = chance.pick([1, 2, 4]); n > 0; n--) {
+        const padding = chance.is(0.2) ? 0 : chance.between(1, this.plan.padding)
+        // One QoS above 0 a topic: what is sent again at QoS 1 may rightly come after newer QoS 2.
+        const qos = chance.is(0.3) ? 0 : plan.aliases > 0 ? 1 : 2
+        client.publish(`r/${plan.id}`, qos, true, padding, 0)
+      }
     } else {
       for (let n = chance.pick([1, 1, 3, 8]); n > 0; n--) {
         const topic = chance.pick(chance.is(0.4) ? QUEUES : TOPICS)
@@ -249,10 +251,11 @@ export class World {
     const deadline = this.clock.time + QUIET_MS
     while (this.clock.time < deadline) {
       for (const client of this.#clients) this.#tend(client)
-      await this.#advance(500)
-      if (this.clock.time > deadline - QUIET_MS + 45_000 && this.#allIdle()) break
+      await this.#advance(1_000)
+      if (this.clock.time > deadline - QUIET_MS + 14_000 && this.#allIdle()) break
     }
-    if (!this.#allIdle())
+    // What one client owes may never fit into a log that is smaller than that.
+    if (!this.#allIdle() && this.#complete)
       throw new Violation(`not quiet after ${QUIET_MS / 1000} s: ${this.#who()}`)
   }
 
@@ -266,6 +269,12 @@ export class World {
     return this.#clients.every((client) => client.idle && client.online)
   }
 
+  /** Whether the log may hold all that is published. */
+  get #complete(): boolean {
+    const { engineFaults, limits } = this.plan
+    return engineFaults.cap === Number.POSITIVE_INFINITY && !limits.memoryLogBytes
+  }
+
   #who(): string {
     const busy = this.#clients.filter((client) => !client.idle || !client.online)
     return busy.map((c) => `${c.plan.id} (${c.online ? 'online' : 'away'}, ${c.inFlight})`).join()
@@ -273,8 +282,7 @@ export class World {
 
   async #judge(watcher: SimClient): Promise<void> {
     const { plan, ledger } = this
-    const complete =
-      plan.engineFaults.cap === Number.POSITIVE_INFINITY && !plan.limits.memoryLogBytes
+    const complete = this.#complete
     const wholeTail = (plan.limits.tailBytes ?? 0) >= 1_000_000
     if (complete) ledger.checkDelivered((g) => (g.durable && plan.engine !== 'memory') || wholeTail)
     this.watch.checkWills(this.#kills > 0)

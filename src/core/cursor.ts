@@ -33,8 +33,12 @@ export abstract class Cursor {
     if (this.live || this.#busy) return
     let budget = log.catchUpBudget
     while (this.attached) {
-      if (this.scan >= log.last) {
+      if (this.scan === log.last) {
         this.live = true
+        return
+      }
+      if (this.scan > log.last) {
+        this.#await(log)
         return
       }
       if (budget <= 0) {
@@ -53,6 +57,15 @@ export abstract class Cursor {
       budget -= record.messages.length
       if (!this.#advance(record)) return
     }
+  }
+
+  /** It was further on the node it comes from than this one has heard. */
+  #await(log: Log): void {
+    this.#busy = true
+    log.reached(this.scan).then(() => {
+      this.#busy = false
+      this.wake(log)
+    })
   }
 
   /** Works through one record; false when there was no room for all of it. */
@@ -86,8 +99,11 @@ export abstract class Cursor {
         this.wake(log)
       },
       () => {
-        // The engine says itself what is wrong; whoever still waits is woken when it is up again.
-        this.#busy = false
+        // The engine says itself what is wrong. A client that only listens would never wake us.
+        log.later(() => {
+          this.#busy = false
+          this.wake(log)
+        })
       },
     )
   }

@@ -10,6 +10,8 @@ import type { Message, Pos } from './types.ts'
 
 /** Messages one cursor works through in one turn while it catches up. */
 const CATCH_UP_TURN = 8_192
+/** Milliseconds after which a read that failed is tried again. */
+const READ_AGAIN_MS = 1_000
 /** Memory a message takes besides its bytes, roughly. */
 export const MESSAGE_OVERHEAD = 128
 
@@ -26,6 +28,8 @@ export class Log {
   #last: Pos = 0
   #floor: Pos = 0
   readonly catchUpBudget = CATCH_UP_TURN
+  /** Who waits for positions that other nodes have heard of and this one has not. */
+  #awaited: { readonly pos: Pos; readonly tell: () => void }[] = []
 
   constructor(
     engine: Engine,
@@ -65,6 +69,11 @@ export class Log {
     this.#runtime.nextTurn(call)
   }
 
+  /** For a read that failed. */
+  later(call: () => void): void {
+    this.#runtime.after(READ_AGAIN_MS, call)
+  }
+
   /** A record that the engine cannot forget any more. */
   accept(record: LogRecord): void {
     this.#keep(record)
@@ -82,6 +91,19 @@ export class Log {
       }
       for (const group of groups) group.offer(pos, message)
     }
+    if (this.#awaited.length > 0) this.#tellReached()
+  }
+
+  /** Resolves when everything up to that position was delivered. */
+  reached(pos: Pos): Promise<void> {
+    if (pos <= this.#last) return Promise.resolve()
+    return new Promise((tell) => this.#awaited.push({ pos, tell }))
+  }
+
+  #tellReached(): void {
+    const awaited = this.#awaited
+    this.#awaited = awaited.filter(({ pos }) => pos > this.#last)
+    for (const { pos, tell } of awaited) if (pos <= this.#last) tell()
   }
 
   #keep(record: LogRecord): void {
@@ -120,6 +142,7 @@ export class Log {
 
   /** The message at that position, for sending it again; null when it is gone. */
   async message(pos: Pos): Promise<Message | null> {
+    if (pos > this.#last) await this.reached(pos)
     const record = this.after(pos - 1) ?? (await this.#engine.read(pos - 1, pos)).records[0] ?? null
     if (record === null) return null
     return record.messages[pos - record.first] ?? null
