@@ -115,6 +115,8 @@ export class SimRuntime implements Runtime {
   readonly #clock: Clock
   readonly #chance: Chance
   #dead = false
+  /** What became due while the process is stopped; null while it runs. */
+  #stopped: (() => void)[] | null = null
 
   constructor(clock: Clock, chance: Chance) {
     this.#clock = clock
@@ -127,6 +129,17 @@ export class SimRuntime implements Runtime {
 
   kill(): void {
     this.#dead = true
+  }
+
+  /** Nothing happens any more, until it goes on. */
+  pause(): void {
+    this.#stopped ??= []
+  }
+
+  resume(): void {
+    const missed = this.#stopped ?? []
+    this.#stopped = null
+    for (const call of missed) this.#clock.at(0, this.#alive(call))
   }
 
   now(): number {
@@ -151,7 +164,8 @@ export class SimRuntime implements Runtime {
 
   #alive(call: () => void): () => void {
     return () => {
-      if (!this.#dead) call()
+      if (this.#stopped !== null) this.#stopped.push(call)
+      else if (!this.#dead) call()
     }
   }
 }

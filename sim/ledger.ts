@@ -122,6 +122,8 @@ export class Ledger {
   deliveries = 0
   /** The engine refuses some: what was refused and is sent again comes after what was not. */
   refusing = false
+  /** There are several nodes: what a client sent at QoS 0 through two of them may cross. */
+  scattered = false
   /** Processes were killed: a member whose session died with one cannot finish what it was lent. */
   killed = false
 
@@ -183,7 +185,8 @@ export class Ledger {
     const late =
       message.attempts > 1 &&
       (this.refusing || message.expires || got.qos === 0 || message.sent <= since)
-    if (shared === undefined && !late) this.#checkOrder(generation, message, got, times, who)
+    const crossing = this.scattered && message.qos === 0
+    if (shared === undefined && !late && !crossing) this.#checkOrder(generation, message, got, times, who)
   }
 
   #checkWanted(g: Generation, message: Published, got: Received, who: string): void {

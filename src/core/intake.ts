@@ -175,7 +175,10 @@ export class Intake {
 
   /** Another node took sessions whose messages were among these: theirs are refused, the others' go on. */
   #withoutLost(batch: Batch): boolean {
-    const isLost = (i: number): boolean => batch.receiving[i]?.session.gone === true
+    const isLost = (i: number): boolean => {
+      const session = batch.receiving[i]?.session
+      return session !== undefined && (session.gone || session.leaving)
+    }
     const rest = newBatch()
     const lost = newBatch()
     for (let i = 0; i < batch.tokens.length; i++) move(batch, i, isLost(i) ? lost : rest)

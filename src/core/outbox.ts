@@ -262,8 +262,16 @@ export class Outbox {
   }
 
   #owed({ pos, origin }: WindowEntry): Promise<Message | null> | Message | null {
-    if (origin === null || 'group' in origin) return this.#broker.log.message(pos)
-    const entry = this.#broker.retained.get(origin.retained)
+    const { log } = this.#broker
+    if (origin === null || 'group' in origin) return log.message(pos)
+    const { retained } = origin
+    if (pos <= log.last) return this.#retainedAt(retained, pos)
+    // Another node sent it that has heard more of the log.
+    return log.reached(pos).then(() => this.#retainedAt(retained, pos))
+  }
+
+  #retainedAt(topic: string, pos: Pos): Message | null {
+    const entry = this.#broker.retained.get(topic)
     return entry !== null && entry.pos === pos ? entry.message : null
   }
 

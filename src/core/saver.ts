@@ -14,6 +14,8 @@ export interface Recorded {
   readonly claiming: boolean
   /** Another node owns it: nothing of it is saved here any more. */
   readonly gone: boolean
+  /** Another node takes it: it is saved once more, if that is still possible. */
+  readonly leaving: boolean
   flow(): SessionFlow
   profile(): SessionProfile
 }
@@ -195,9 +197,10 @@ export class Saver {
   #tryAgain(now: readonly [Recorded, Due][], error: unknown): boolean {
     const fault = faultOf(error)
     const away = fault === 'down'
-    if (!away && !(fault === 'fenced' && now.some(([session]) => session.gone))) return false
+    const isLost = ({ gone, leaving }: Recorded): boolean => gone || (leaving && !away)
+    if (!away && !(fault === 'fenced' && now.some(([session]) => isLost(session)))) return false
     for (const [session, due] of now) {
-      if (session.gone) due.reject(taken(session))
+      if (isLost(session)) due.reject(taken(session))
       else this.#putBack(session, due)
     }
     if (!away) return true

@@ -22,6 +22,8 @@ export class Session extends Cursor {
   claiming = false
   /** Another node owns it: nothing of it is saved here any more. */
   gone = false
+  /** Another node takes it: it is saved once more, if that is still possible. */
+  leaving = false
   link: Link | null = null
   /** Seconds it outlives its link; 0 dies with it, Infinity never ends. */
   expiry = 0
@@ -395,8 +397,10 @@ export class Session extends Cursor {
     this.awaySince = flow.awaySince
     this.#receiving = flow.receiving.length > 0 ? new Set(flow.receiving) : null
     const { first, last } = this.#broker.engine.bounds()
-    // Positions of another log, or beyond this one's end, mean nothing: start over and say so.
-    const foreign = flow.log !== this.#broker.engine.log || flow.cursor > last
+    // Positions of another log, or beyond this one's end, mean nothing: start over and say so. Where nodes share the
+    // log, another one may have heard more of it than this.
+    const beyond = this.#broker.engine.node === null && flow.cursor > last
+    const foreign = flow.log !== this.#broker.engine.log || beyond
     this.scan = foreign ? Math.max(0, first - 1) : flow.cursor
     const none = foreign || flow.sending.length === 0
     this.#outbox = none ? null : new Outbox(this, this.#broker, flow.sending)

@@ -137,26 +137,38 @@ export class Sessions {
     const { clientId, cleanStart } = request
     let session = this.#resumable(clientId, stored, epoch, asked)
     if (cleanStart && session !== null) {
-      await this.#end(session) // [MQTT-3.1.2-4]
+      await this.#endBefore(session) // [MQTT-3.1.2-4]
       session = null
     }
     if (settling.lost) throw taken(clientId)
     const present = session !== null
-    session ??= this.#make(clientId)
+    session ??= this.#make(clientId, epoch)
     session.epoch = epoch
     this.#expiring.clear(session)
     this.#wills.clear(session) // [MQTT-3.1.2-26]
     this.#give(session, request)
-    if (this.#mustSave(session) || (present && this.#broker.engine.durable)) {
-      await this.#broker.saver.profile(session)
-    }
+    const { engine } = this.#broker
+    const replaces = present ? engine.durable : stored !== null && engine.node !== null
+    if (replaces || this.#mustSave(session)) await this.#broker.saver.profile(session)
     if (settling.lost) throw taken(clientId)
     return { session, present }
   }
 
-  #make(clientId: string): Session {
+  /**
+   * An earlier session ends because a new one begins. Where nodes share sessions its record stays, with us as the
+   * owner, and is overwritten: without one, others would not know where the client is.
+   */
+  async #endBefore(session: Session): Promise<void> {
+    if (this.#broker.engine.node === null) await this.#end(session)
+    else this.#endHere(session)
+  }
+
+  #make(clientId: string, epoch: number): Session {
     if (this.#byId.size >= this.#broker.limits.sessions) {
       this.#broker.counters.limitsReached++
+      if (this.#broker.engine.node !== null && epoch > 0) {
+        this.#broker.engine.save([{ id: clientId, epoch, ended: true }]).catch(() => {})
+      }
       throw new SessionLimitError(`the server holds ${this.#byId.size} sessions, its limit`)
     }
     const session = new Session(clientId, this.#broker)
@@ -226,7 +238,7 @@ export class Sessions {
     const over = known === undefined && session.expiry === 0
     if (!over && !isExpired(session, asked)) return session
     this.#broker.counters.sessionsExpired++
-    void this.#end(session).catch(() => {})
+    void this.#endBefore(session).catch(() => {})
     return null
   }
 
@@ -281,35 +293,61 @@ export class Sessions {
 
   /** Forgets everything about it; a will that was still waiting is published first. [MQTT-3.1.2-8] */
   async #end(session: Session): Promise<void> {
-    this.#expiring.clear(session)
-    this.#wills.clear(session)
-    this.#byId.delete(session.id)
-    if (session.will !== null) this.#publishWill(session)
-    this.#broker.unsubscribeAll(session)
-    if (!this.#broker.engine.durable || this.#unclaimed.delete(session)) return
-    const ended = this.#broker.saver.ended(session)
+    const { engine, saver } = this.#broker
+    const unclaimed = this.#unclaimed.has(session)
+    const shared = engine.node !== null && !unclaimed
+    const will = shared ? this.#takeWill(session) : null
+    this.#endHere(session)
+    if (!engine.durable || unclaimed) return
+    const ended = saver.ended(session)
     this.#ends.set(session.id, ended)
     try {
       await ended
     } finally {
       if (this.#ends.get(session.id) === ended) this.#ends.delete(session.id)
     }
+    if (will !== null) this.#broker.publishWill(will, session.id)
+  }
+
+  #endHere(session: Session): void {
+    this.#expiring.clear(session)
+    this.#wills.clear(session)
+    this.#byId.delete(session.id)
+    this.#unclaimed.delete(session)
+    const will = this.#takeWill(session)
+    if (will !== null) this.#broker.publishWill(will, session.id)
+    this.#broker.unsubscribeAll(session)
+    this.#broker.saver.forget(session)
   }
 
   #publishWill(session: Session): void {
-    const { will, id, user } = session
+    const { engine, saver } = this.#broker
+    const will = this.#takeWill(session)
     if (will === null) return
+    const publish = (): void => this.#broker.publishWill(will, session.id)
+    if (engine.node === null || this.#unclaimed.has(session)) {
+      publish()
+      if (session.persistent) saver.profile(session).catch(() => {})
+      return
+    }
+    // Whoever may still save the session publishes its will: another node that took it has it too.
+    saver.profile(session).then(publish, () => {})
+  }
+
+  /** The will, if it may be published; the session has none any more. */
+  #takeWill(session: Session): Will | null {
+    const { will, id, user } = session
+    if (will === null) return null
     session.will = null
     const access = this.#broker.access.classOf(user, id)
     const topic = this.#broker.topics.named(will.topic)
     if (access === null || topic === null || !this.#broker.mayPublish(topic, access)) {
       this.#broker.counters.publishesDenied++
       this.#broker.report('will not allowed', id)
-      return
+      return null
     }
     this.#broker.counters.willsPublished++
-    this.#broker.publishWill(will, id)
-    if (session.persistent) this.#broker.saver.profile(session).catch(() => {})
+    return will
   }
 
   // ---- Several nodes -------------------------------------------------------------------------
@@ -338,7 +376,7 @@ export class Sessions {
   #goAhead(request: ConnectRequest): Connected {
     const known = this.#byId.get(request.clientId)
     if (known !== undefined) this.#forget(known)
-    const session = this.#make(request.clientId)
+    const session = this.#make(request.clientId, 0)
     this.#unclaimed.add(session)
     this.#give(session, request)
     return { session, present: false }
@@ -367,7 +405,7 @@ export class Sessions {
     session.epoch = epoch
     // What is stored is of an earlier client, whose session ended with the clean start of this one.
     const will = stored?.profile.will ?? null
-    if (will !== null && stored?.flow.log === engine.log) this.#broker.publishWill(will, session.id)
+    if (will !== null) this.#broker.publishWill(will, session.id)
     if (stored !== null || session.will !== null) await saver.profile(session)
   }
 
@@ -388,6 +426,7 @@ export class Sessions {
     if (settling !== undefined) settling.lost = true
     const session = this.#byId.get(id)
     if (session !== undefined) {
+      session.leaving = true
       this.#takeOver(id)
       const ours = this.#byId.get(id) === session && !session.claiming
       if (ours && this.#mustSave(session) && this.#broker.state === 'up') {

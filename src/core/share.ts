@@ -32,6 +32,7 @@ export class Group extends Cursor {
   epoch = 0
   readonly claiming = false
   readonly gone = false
+  readonly leaving = false
   readonly #members = new SubscriptionList()
   #turn = 0
   /** What stands before it in the log is gone: a member that holds it may acknowledge it, nobody else gets it. */
@@ -244,7 +245,8 @@ export class Group extends Cursor {
   /** Takes up where an earlier run was; called once its members are back. */
   restore(flow: SessionFlow): void {
     const { last } = this.#broker.engine.bounds()
-    if (flow.log !== this.#broker.engine.log || flow.cursor > last) return
+    const { log, node } = this.#broker.engine
+    if (flow.log !== log || (node === null && flow.cursor > last)) return
     this.scan = flow.cursor
     this.#returned = flow.sending
       .flatMap((run) => run.positions)

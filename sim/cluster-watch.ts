@@ -1,0 +1,179 @@
+// Watches a cluster from outside: who is live under which name on a sound node, wills of clients that
+// are still there, sessions that were forgotten, what each node retains in the end.
+
+import type { Packet } from 'mqtt-packet'
+import type { Broker } from '../src/core/broker.ts'
+import type { ClientEvents, Connection, SimClient } from './client.ts'
+import type { Clock } from './clock.ts'
+import { type Published, Violation } from './ledger.ts'
+import type { SimWire } from './wire.ts'
+
+/** Sessions that last longer than any run, in seconds. */
+const LASTING = 100_000
+
+/** One wire of a client to one node. */
+export interface Visit {
+  readonly client: SimClient
+  readonly wire: SimWire
+  readonly node: WatchedNode
+  accepted: boolean
+  connection: Connection | null
+}
+
+export interface WatchedNode {
+  readonly name: string
+  /** Since when it runs, and reaches the servers; Infinity while it does not. */
+  soundSince: number
+}
+
+/** Milliseconds after which a node that is sound must know what others took from it. */
+const KNOWS_MS = 4_000
+/** Milliseconds within which a goodbye is stored, unless something happens. */
+const UNSURE_MS = 5_000
+
+export class ClusterWatch implements ClientEvents {
+  readonly #clock: Clock
+  readonly #visits: Visit[] = []
+  readonly #wills = new Map<string, number>()
+  /** Wills that were seen, whether rightly or not yet known. */
+  readonly #goodbyes = new Set<string>()
+  readonly #unsure = new Set<string>()
+  onTrace: ((line: string) => void) | null = null
+  deliveries = 0
+  takeovers = 0
+  wills = 0
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** Something happened to a node: a goodbye it heard just before may not have been stored. */
+  upset(node: WatchedNode | null): void {
+    const lately = this.#clock.time - UNSURE_MS
+    for (const visit of this.#visits) {
+      const { connection } = visit
+      if (connection?.will == null || (node !== null && visit.node !== node)) continue
+      if (visit.wire.partedAt === 0 || visit.wire.partedAt > lately)
+        this.#unsure.add(connection.will)
+    }
+  }
+
+  opened(client: SimClient, wire: SimWire, node: WatchedNode): void {
+    const before = this.#visits.findLast((v) => v.client === client)
+    // A goodbye that was overtaken by the next connection was perhaps never read.
+    const will = before?.connection?.will ?? null
+    if (will !== null && before?.wire.partedAt === 0) this.#unsure.add(will)
+    const visit: Visit = { client, wire, node, accepted: false, connection: null }
+    this.#visits.push(visit)
+    wire.onParted = (why) => this.note(`${wire.peer} at ${node.name}: ${why}`)
+    wire.onWritten = (bytes) => {
+      if (!visit.accepted && bytes[0] === 0x20 && bytes[3] === 0) this.#welcomed(visit)
+    }
+  }
+
+  /** CONNACK leaves: no sound node may hold another live link of that name. [MQTT-3.1.4-3] */
+  #welcomed(visit: Visit): void {
+    visit.accepted = true
+    const { client, node } = visit
+    const now = this.#clock.time
+    for (const other of this.#visits) {
+      if (other === visit || other.client !== client || !other.accepted) continue
+      if (other.wire.partedAt !== 0) continue
+      if (Math.max(other.node.soundSince, node.soundSince) + KNOWS_MS > now) continue
+      throw new Violation(
+        `two live links for ${client.plan.id}: ${other.wire.peer} at ${other.node.name}, ${visit.wire.peer} at ${node.name}`,
+      )
+    }
+  }
+
+  accepted(client: SimClient, connection: Connection, present: boolean): void {
+    const visit = this.#visits.findLast((v) => v.wire === connection.wire)
+    if (visit !== undefined) visit.connection = connection
+    const { plan, generation } = client
+    if (connection.clean && present) {
+      throw new Violation(`${plan.id} asked for a clean start in vain`)
+    }
+    const lasts = generation?.durable === true && plan.expiry >= LASTING
+    if (lasts && !connection.clean && !present) {
+      throw new Violation(`the session of ${plan.id} is gone`)
+    }
+  }
+
+  lost(_client: SimClient, connection: Connection): void {
+    if (connection.goodbye && connection.will !== null) this.#goodbyes.add(connection.will)
+  }
+
+  retainedSent(): void {}
+
+  retainedTaken(_message: Published): void {}
+
+  will(payload: string): void {
+    this.wills++
+    this.#wills.set(payload, (this.#wills.get(payload) ?? 0) + 1)
+    for (const { connection, wire, client } of this.#visits) {
+      if (connection?.will !== payload) continue
+      if (wire.partedAt === 0 && !wire.lost && client.connection === connection) {
+        throw new Violation(`${payload} although its client is there`)
+      }
+    }
+  }
+
+  retained(): void {}
+
+  trace(peer: string, way: '->' | '<-', packet: Packet): void {
+    const { cmd } = packet
+    const id = packet.messageId ?? ''
+    const text =
+      packet.cmd === 'publish'
+        ? `${packet.topic} "${packet.payload.toString().split(' ', 1)[0]}" q${packet.qos}${packet.dup ? ' dup' : ''}${packet.retain ? ' retain' : ''}`
+        : packet.cmd === 'connack'
+          ? `${packet.reasonCode ?? packet.returnCode} ${packet.sessionPresent ? 'present' : ''}`
+          : packet.cmd === 'connect'
+            ? `${packet.clean ? 'clean' : ''}`
+            : packet.cmd === 'disconnect'
+              ? `${packet.reasonCode ?? 0}`
+              : packet.cmd === 'subscribe'
+                ? packet.subscriptions.map(({ topic, qos }) => `${topic} q${qos}`).join()
+                : ''
+    this.note(`${peer} ${way} ${cmd} ${id} ${text}`)
+  }
+
+  note(what: string): void {
+    this.onTrace?.(`${this.#clock.turns} ${this.#clock.time - 1_700_000_000_000} ms ${what}`)
+  }
+
+  /** Every node retains the same. */
+  checkRetained(brokers: readonly Broker[], topics: readonly string[]): void {
+    for (const topic of topics) {
+      const found = brokers.map((b) => b.retained.get(topic)?.message.payload.toString() ?? 'none')
+      if (new Set(found).size > 1) {
+        throw new Violation(`${topic} retains ${found.map((f) => f.split(' ', 1)[0]).join(' / ')}`)
+      }
+    }
+  }
+
+  /** A session is on one node at most. */
+  checkOwners(brokers: readonly Broker[]): void {
+    const owners = new Map<string, number>()
+    for (const broker of brokers) {
+      for (const { id } of broker.sessions.all()) owners.set(id, (owners.get(id) ?? 0) + 1)
+    }
+    for (const [id, count] of owners) {
+      if (count > 1) throw new Violation(`${count} nodes hold the session of ${id}`)
+    }
+  }
+
+  /** Once, and never after a goodbye. */
+  checkWills(): void {
+    for (const [payload, times] of this.#wills) {
+      if (times > 1) throw new Violation(`${payload} came ${times} times`)
+      if (this.#goodbyes.has(payload) && !this.#unsure.has(payload)) {
+        const visit = this.#visits.find(({ connection }) => connection?.will === payload)
+        // A goodbye that nobody heard is none.
+        if (visit?.wire.endedByBroker === true) {
+          throw new Violation(`${payload} after a goodbye`)
+        }
+      }
+    }
+  }
+}

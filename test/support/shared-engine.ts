@@ -1,0 +1,550 @@
+// One node's engine over the shared log in memory: what NATS is to a node, with trips that take time,
+// copies and answers that are lost, and a node that may be cut off, paused or dead.
+
+import {
+  type Bounds,
+  type Claim,
+  type Engine,
+  EngineError,
+  type EngineEvents,
+  type LogRecord,
+  type RetainedMessage,
+  type SessionSave,
+} from '../../src/core/engine.ts'
+import type { Runtime } from '../../src/core/runtime.ts'
+import type { Topic } from '../../src/core/topics.ts'
+import type { Message, Pos, StoredSession } from '../../src/core/types.ts'
+import { EMPTY_PROFILE, emptyFlow } from '../../src/engine/owners.ts'
+import {
+  type Card,
+  type Change,
+  type Frozen,
+  fenced,
+  type Owned,
+  type SharedLog,
+  type Stored,
+} from './shared-log.ts'
+
+/** Milliseconds a request that is not answered waits before it is asked again. */
+const AGAIN_MS = 1_000
+const REQUEST_MS = 5_000
+const APPEND_MS = 20_000
+const KICK_MS = 1_500
+const REFRESH_MS = 2_000
+const MISSES_MAX = 9
+const LAPSE_MS = [11_000, 14_000] as const
+const SILENCE_MS = 5_000
+const LOOK_MS = 250
+
+interface Append {
+  readonly record: LogRecord
+  readonly mark: string
+  readonly messages: readonly Frozen[]
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+  over: boolean
+}
+
+interface Known {
+  seq: number
+  misses: number
+  up: boolean
+}
+
+/** One node's engine. */
+export class SharedEngine implements Engine {
+  readonly name = 'shared'
+  readonly durable = true
+  readonly node: string
+  readonly log: string
+  readonly #servers: SharedLog
+  readonly #runtime: Runtime
+  #events: EngineEvents | null = null
+  /** No way to the servers and to other nodes. */
+  cut = false
+  /** Its process is gone, or it was closed. */
+  dead = false
+  /** Its process does nothing; kicks are not answered. */
+  paused = false
+  /** Makes a topic of a stored name; the broker's table once there is a broker. */
+  topicOf: (name: string) => Topic = () => {
+    throw new Error('no broker')
+  }
+  #heard = 0
+  #changesHeard = 0
+  #last: Pos = 0
+  #waking = false
+  #marks = 0
+  readonly #owned = new Set<string>()
+  readonly #chains = new Map<string, Promise<unknown>>()
+  readonly #queue: Append[] = []
+  #pumping = false
+  readonly #mine = new Map<string, Append>()
+  readonly #retaining = new Map<string, number>()
+  readonly #castDue = new Map<string, number>()
+  readonly #others = new Map<string, Known>()
+  #lastStored = 0
+  #cutSince = 0
+  #hasLapsed = false
+  #lapseAfter = 0
+  #state: 'up' | 'down' = 'up'
+
+  constructor(servers: SharedLog, node: string, runtime: Runtime) {
+    this.#servers = servers
+    this.node = node
+    this.#runtime = runtime
+    this.log = servers.log
+    servers.nodes.set(node, this)
+  }
+
+  async open(events: EngineEvents): Promise<void> {
+    this.#events = events
+    const servers = this.#servers
+    this.#lapseAfter = this.#newLapse()
+    await this.#refresh()
+    this.#heard = servers.count
+    this.#changesHeard = servers.changes.length
+    this.#last = servers.last
+    servers.wish(this.node, servers.last)
+    for (const change of servers.retained.values()) events.retained(this.#thawed(change))
+    this.#later(REFRESH_MS)
+    this.#look()
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#chains.values())
+    if (!this.cut) this.#servers.refresh(this.node, true)
+    this.dead = true
+  }
+
+  /** The process died. */
+  kill(): void {
+    this.dead = true
+  }
+
+  // ---- Asking the servers --------------------------------------------------------------------
+
+  get #unreachable(): boolean {
+    return this.cut || this.#servers.away
+  }
+
+  /** Asks until it is answered: what was done on the servers is done once, however often it is asked. */
+  #ask<T>(what: () => T, patience: number): Promise<T> {
+    const servers = this.#servers
+    const end = servers.runtime.now() + patience
+    return new Promise((resolve, reject) => {
+      let answer: (() => void) | null = null
+      let over = false
+      const attempt = (): void => {
+        if (over || this.dead) return
+        if (servers.runtime.now() > end) {
+          over = true
+          reject(new EngineError('down', 'the servers did not answer'))
+          return
+        }
+        this.#runtime.after(AGAIN_MS, attempt)
+        if (this.#unreachable) return
+        servers.runtime.after(servers.trip(), () => {
+          if (this.#unreachable) return
+          answer ??= settled(what, resolve, reject)
+          if (servers.loses()) return
+          this.#runtime.after(servers.trip(), () => {
+            if (over || this.dead || this.#unreachable) return
+            over = true
+            answer?.()
+          })
+        })
+      }
+      attempt()
+    })
+  }
+
+  #inTurn<T>(ids: readonly string[], doing: () => Promise<T>): Promise<T> {
+    const before = ids.map((id) => this.#chains.get(id))
+    const mine = Promise.allSettled(before).then(doing)
+    for (const id of ids) this.#chains.set(id, mine)
+    const over = (): void => {
+      for (const id of ids) if (this.#chains.get(id) === mine) this.#chains.delete(id)
+    }
+    mine.then(over, over)
+    return mine
+  }
+
+  // ---- The log -------------------------------------------------------------------------------
+
+  append(record: LogRecord): Promise<void> {
+    const mark = `${this.node}.${++this.#marks}`
+    return new Promise((resolve, reject) => {
+      const messages = record.messages.map(freeze)
+      this.#queue.push({ record, mark, messages, resolve, reject, over: false })
+      const ids = record.saves.map(({ id }) => id)
+      const stored = new Promise<void>((done) => {
+        const entry = this.#queue[this.#queue.length - 1] as Append
+        this.#done.set(entry, done)
+      })
+      // What is asked of these sessions from now on waits until the record is stored.
+      for (const id of ids) this.#chains.set(id, Promise.allSettled([this.#chains.get(id), stored]))
+      if (!this.#pumping) void this.#pump()
+    })
+  }
+
+  readonly #done = new Map<Append, () => void>()
+
+  async #pump(): Promise<void> {
+    this.#pumping = true
+    for (;;) {
+      const entry = this.#queue.shift()
+      if (entry === undefined) break
+      await this.#store(entry)
+      this.#done.get(entry)?.()
+      this.#done.delete(entry)
+    }
+    this.#pumping = false
+  }
+
+  async #store(entry: Append): Promise<void> {
+    const { record, mark, messages } = entry
+    this.#mine.set(mark, entry)
+    const { saves } = record
+    try {
+      await this.#ask(() => this.#servers.append(this.node, mark, messages, saves), APPEND_MS)
+      this.wake()
+    } catch (error) {
+      if (entry.over) return
+      entry.over = true
+      if (isFenced(error)) for (const { id } of saves) this.#checkOwner(id)
+      entry.reject(error)
+    }
+  }
+
+  /** A copy of the next record comes, or what was missed is read. */
+  wake(): void {
+    if (this.#waking || this.dead || this.#events === null) return
+    this.#waking = true
+    const servers = this.#servers
+    this.#runtime.after(servers.trip(), () => {
+      this.#waking = false
+      if (this.dead || this.#unreachable) return
+      for (let n = 0; n < 3 && this.#heard < servers.count; n++) this.#hear()
+      while (this.#changesHeard < servers.changes.length) this.#hearChange()
+      if (this.#heard < servers.count) this.wake()
+    })
+  }
+
+  #hear(): void {
+    const servers = this.#servers
+    this.#heard = Math.max(this.#heard, servers.forgotten)
+    if (this.#heard >= servers.count) return
+    const stored = servers.at(this.#heard++)
+    this.#last = stored.first + stored.messages.length - 1
+    const mine = this.#mine.get(stored.mark)
+    this.#mine.delete(stored.mark)
+    if (mine === undefined || mine.over) {
+      this.#events?.record(this.#recordOf(stored))
+      return
+    }
+    mine.record.first = stored.first
+    this.#events?.record(mine.record)
+    mine.over = true
+    mine.resolve()
+  }
+
+  #hearChange(): void {
+    const change = this.#servers.changes[this.#changesHeard++] as Change
+    // A newer one of ours is on its way: what it will meet there is told then.
+    if (change.node === this.node && (this.#retaining.get(change.topic) ?? 0) > 0) return
+    this.#events?.retained(this.#thawed(change))
+  }
+
+  #recordOf({ first, messages, bytes }: Stored): LogRecord {
+    return {
+      first,
+      messages: messages.map((message) => this.#thaw(message)),
+      wanted: messages.map(() => true),
+      saves: [],
+      bytes,
+    }
+  }
+
+  async read(after: Pos, until: Pos): Promise<{ records: LogRecord[]; scanned: Pos }> {
+    return this.#ask(() => {
+      const records: LogRecord[] = []
+      let scanned = Math.max(after, Math.min(until, this.#last))
+      for (const stored of this.#servers.records) {
+        if (stored.first + stored.messages.length - 1 <= after) continue
+        if (stored.first > until) break
+        if (records.length === 3) {
+          scanned = Math.min(scanned, stored.first - 1)
+          break
+        }
+        records.push(this.#recordOf(stored))
+      }
+      return { records, scanned }
+    }, APPEND_MS)
+  }
+
+  bounds(): Bounds {
+    const { floor } = this.#servers
+    return {
+      first: Math.min(floor, this.#last) + 1,
+      last: this.#last,
+      bytes: this.#servers.records.length,
+      cap: Number.POSITIVE_INFINITY,
+    }
+  }
+
+  async truncate(upTo: Pos): Promise<void> {
+    if (this.#unreachable) return
+    this.#servers.wish(this.node, Math.min(upTo, this.#last))
+    this.#servers.forget()
+  }
+
+  // ---- Sessions ------------------------------------------------------------------------------
+
+  claim(id: string, epoch?: number): Promise<Claim> {
+    return this.#inTurn([id], () => this.#claim(id, epoch))
+  }
+
+  async #claim(id: string, epoch: number | undefined): Promise<Claim> {
+    const servers = this.#servers
+    const ask = <T>(what: () => T): Promise<T> => this.#ask(what, REQUEST_MS)
+    const read = (): Promise<Owned | null> =>
+      ask(() => {
+        const owned = servers.sessions.get(id)
+        return owned === undefined ? null : { ...owned }
+      })
+    for (;;) {
+      let found = await read()
+      if (epoch !== undefined && found?.epoch !== epoch) throw fenced(id)
+      const theirs = found !== null && !found.ended && found.node !== this.node
+      if (theirs && this.#owned.delete(id)) await this.#events?.kick(id)
+      if (theirs && epoch === undefined) {
+        const kicked = found?.epoch
+        await this.#kick(found?.node ?? '', id)
+        found = await read()
+        if (found !== null && found.epoch !== kicked && found.node !== this.node) continue
+      }
+      const version = found?.version ?? 0
+      const owned = await ask(() => servers.take(id, this.node, version))
+      if (owned === null) continue
+      this.#owned.add(id)
+      return { epoch: owned.epoch, stored: this.#storedOf(id, owned) }
+    }
+  }
+
+  #storedOf(id: string, { epoch, profile, flow }: Owned): StoredSession | null {
+    if (profile === null && flow === null) return null
+    return { id, epoch, profile: profile ?? EMPTY_PROFILE, flow: flow ?? emptyFlow(this.log) }
+  }
+
+  /** Asks the owner to let go; not for long, and not at all when it is gone. */
+  #kick(node: string, id: string): Promise<void> {
+    const servers = this.#servers
+    const owner = servers.nodes.get(node)
+    if (owner === undefined || owner.dead || this.#unreachable) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#runtime.after(KICK_MS, resolve)
+      servers.runtime.after(servers.trip(), () => {
+        if (owner.#unreachable) return
+        owner.#runtime.after(servers.trip(), () => {
+          if (owner.dead) return
+          owner.#letGo(id).then(() => {
+            if (!owner.#unreachable) this.#runtime.after(servers.trip(), resolve)
+          })
+        })
+      })
+    })
+  }
+
+  async #letGo(id: string): Promise<void> {
+    if (!this.#owned.has(id)) return
+    await this.#events?.kick(id)
+    this.#owned.delete(id)
+  }
+
+  #checkOwner(id: string): void {
+    const owned = this.#servers.sessions.get(id)
+    if (owned?.node === this.node) return
+    this.#owned.delete(id)
+    void this.#events?.kick(id)
+  }
+
+  save(saves: readonly SessionSave[]): Promise<void> {
+    const ids = saves.map(({ id }) => id)
+    return this.#inTurn(ids, async () => {
+      const refused = await this.#ask(() => this.#servers.save(this.node, saves), REQUEST_MS)
+      for (const id of refused) this.#checkOwner(id)
+      if (refused[0] !== undefined) throw fenced(refused[0])
+    })
+  }
+
+  async *sessions(): AsyncIterable<StoredSession & { readonly node: string }> {
+    const all = await this.#ask(
+      () => [...this.#servers.sessions].map(([id, owned]) => ({ id, ...owned })),
+      REQUEST_MS,
+    )
+    for (const { id, node, epoch, ended, profile, flow } of all) {
+      if (ended) continue
+      yield {
+        id,
+        node,
+        epoch,
+        profile: profile ?? EMPTY_PROFILE,
+        flow: flow ?? emptyFlow(this.log),
+      }
+    }
+  }
+
+  // ---- Retained messages and casts -----------------------------------------------------------
+
+  async retain(changes: readonly RetainedMessage[]): Promise<void> {
+    await Promise.all(changes.map((change) => this.#retain(change)))
+  }
+
+  async #retain({ topic, message, pos }: RetainedMessage): Promise<void> {
+    const change = { topic, message: message && freeze(message), pos, node: this.node }
+    const pending = (by: number): void => {
+      this.#retaining.set(topic, (this.#retaining.get(topic) ?? 0) + by)
+    }
+    pending(1)
+    let isPending = true
+    const arrived = (): void => {
+      if (isPending) pending(-1)
+      isPending = false
+    }
+    try {
+      await this.#inTurn([`r/${topic}`], () =>
+        this.#ask(() => {
+          arrived()
+          this.#servers.retain(change)
+        }, APPEND_MS),
+      )
+    } finally {
+      arrived()
+    }
+  }
+
+  cast(node: string | null, bytes: Buffer): void {
+    if (this.#unreachable) return
+    const servers = this.#servers
+    const copy = Buffer.from(bytes)
+    for (const [to, engine] of servers.nodes) {
+      if (to === this.node || (node !== null && node !== to) || servers.loses()) continue
+      const now = servers.runtime.now()
+      const due = Math.max(this.#castDue.get(to) ?? 0, now + servers.trip())
+      this.#castDue.set(to, due)
+      engine.#runtime.after(due - now, () => {
+        if (!engine.dead && !engine.#unreachable) engine.#events?.cast(this.node, copy)
+      })
+    }
+  }
+
+  now(): number {
+    return this.#servers.runtime.now()
+  }
+
+  // ---- Presence ------------------------------------------------------------------------------
+
+  #later(ms: number): void {
+    this.#runtime.after(ms, () => {
+      if (this.dead) return
+      this.#refresh().then(
+        () => this.#later(REFRESH_MS),
+        () => this.#later(LOOK_MS),
+      )
+    })
+  }
+
+  async #refresh(): Promise<void> {
+    const { seq, cards } = await this.#ask(() => this.#servers.refresh(this.node, false), KICK_MS)
+    this.#watchLapse()
+    this.#lastStored = this.now()
+    this.#hasLapsed = false
+    this.#lapseAfter = this.#newLapse()
+    for (const [id, card] of cards) if (id !== this.node) this.#judge(id, card, seq)
+  }
+
+  #judge(id: string, { seq, left }: Card, mine: number): void {
+    const known = this.#others.get(id)
+    if (known === undefined || seq > known.seq) {
+      this.#others.set(id, { seq, misses: 0, up: !left })
+      if (known?.up !== !left) this.#events?.node?.(id, !left)
+      return
+    }
+    if (!known.up) return
+    if (mine > known.seq) known.misses++
+    if (known.misses < MISSES_MAX) return
+    known.up = false
+    this.#events?.node?.(id, false)
+  }
+
+  /** Whether it lives, as far as it knows; and whether something was missed. */
+  #look(): void {
+    this.#runtime.after(LOOK_MS, () => {
+      if (this.dead) return
+      this.#watchLapse()
+      this.#cutSince = this.#unreachable ? this.#cutSince || this.now() : 0
+      const away = this.#cutSince > 0 && this.now() - this.#cutSince >= KICK_MS
+      const silent = this.now() - this.#lastStored > SILENCE_MS
+      if (this.#state === 'up' && (away || silent)) this.#turn('down', 'the servers are away')
+      else if (this.#state === 'down' && this.#cutSince === 0 && !silent) {
+        this.#turn('up', 'the servers are back')
+      }
+      this.wake()
+      this.#look()
+    })
+  }
+
+  #turn(state: 'up' | 'down', why: string): void {
+    this.#state = state
+    this.#events?.state(state, why)
+  }
+
+  #watchLapse(): void {
+    if (this.#hasLapsed || this.#lastStored === 0) return
+    if (this.now() - this.#lastStored < this.#lapseAfter) return
+    this.#hasLapsed = true
+    this.#events?.lapsed?.()
+  }
+
+  #newLapse(): number {
+    const [least, most] = LAPSE_MS
+    return least + this.#runtime.random() * (most - least)
+  }
+
+  #thawed({ topic, message, pos }: Change): RetainedMessage {
+    return { topic, message: message && this.#thaw(message), pos }
+  }
+
+  #thaw(frozen: Frozen): Message {
+    return { ...frozen, topic: this.topicOf(frozen.topic) }
+  }
+}
+
+/** Does it now and tells of it later. */
+function settled<T>(
+  what: () => T,
+  resolve: (value: T) => void,
+  reject: (error: unknown) => void,
+): () => void {
+  try {
+    const value = what()
+    return () => resolve(value)
+  } catch (error) {
+    return () => reject(error)
+  }
+}
+
+/** A copy that shares nothing with the network reads of the process. */
+function freeze(message: Message): Frozen {
+  return {
+    ...message,
+    topic: message.topic.name,
+    payload: Buffer.from(message.payload),
+    properties: Buffer.from(message.properties),
+  }
+}
+
+function isFenced(error: unknown): boolean {
+  return error instanceof EngineError && error.fault === 'fenced'
+}
