@@ -133,7 +133,12 @@ export class Router {
       }
     }
     const audience = this.#match(topic.name)
-    if (topic.evicted) return audience // Nobody would tell it of the next change.
+    if (topic.evicted) {
+      // Nobody would tell it of the next change, nor when nobody needs its audience any more.
+      audience.topics++
+      this.#audiences.release(audience)
+      return audience
+    }
     if (audience !== topic.audience) {
       this.#audiences.release(topic.audience)
       audience.topics++

@@ -1,0 +1,118 @@
+// Shared subscriptions: each message to one member, and what happens when that one goes.
+
+import { describe, expect, it } from 'vitest'
+import { type FakeLink, House } from './house.ts'
+
+async function pair(house: House, filter = '$share/g/t'): Promise<[FakeLink, FakeLink]> {
+  const a = await house.comes('a', { expiry: 100 })
+  const b = await house.comes('b', { expiry: 100 })
+  house.subscribes(a, filter, 2)
+  house.subscribes(b, filter, 2)
+  await house.turns()
+  return [a, b]
+}
+
+describe('a shared group', () => {
+  it.each([0, 1, 2] as const)('gives each message of QoS %d to one member', async (qos) => {
+    const house = await House.open()
+    const [a, b] = await pair(house)
+    for (let i = 0; i < 10; i++) {
+      void house.says('t', String(i), qos)
+      await house.turns()
+    }
+    const heard = [...a.hears(), ...b.hears()]
+    expect(heard.sort()).toEqual(Array.from({ length: 10 }, (_, i) => String(i)))
+  })
+
+  it('gives what a member did not acknowledge to another when it goes', async () => {
+    const house = await House.open()
+    const [a, b] = await pair(house)
+    void house.says('t', 'x')
+    await house.turns()
+    const [holder, other] = a.sent.length > 0 ? [a, b] : [b, a]
+    house.leaves(holder)
+    await house.turns()
+    expect(other.hears()).toEqual(['x'])
+  })
+
+  it('leaves QoS 2 with the member that has it', async () => {
+    const house = await House.open()
+    const [a, b] = await pair(house)
+    void house.says('t', 'x', 2)
+    await house.turns()
+    const [holder, other] = a.sent.length > 0 ? [a, b] : [b, a]
+    house.leaves(holder)
+    await house.turns()
+    expect(other.hears()).toEqual([])
+    const back = await house.comes(holder.clientId, { expiry: 100 })
+    expect(back.sent).toMatchObject([{ payload: 'x', qos: 2, duplicate: true }])
+  })
+
+  it('keeps everything while all are away, and the first to come gets it', async () => {
+    const house = await House.open()
+    const [a, b] = await pair(house)
+    house.leaves(a)
+    house.leaves(b)
+    for (const payload of ['1', '2', '3']) void house.says('t', payload)
+    await house.turns()
+    const back = await house.comes('b', { expiry: 100 })
+    await house.turns()
+    expect(back.hears()).toEqual(['1', '2', '3'])
+  })
+
+  it('goes on with other members while one takes no more', async () => {
+    const house = await House.open()
+    const [a, b] = await pair(house)
+    a.congested = true
+    for (let i = 0; i < 5; i++) void house.says('t', String(i))
+    await house.turns()
+    expect(a.hears()).toEqual([])
+    expect(b.hears().length).toBe(5)
+  })
+
+  it('has a member once, however often it subscribes', async () => {
+    const house = await House.open()
+    const a = await house.comes('a')
+    house.subscribes(a, '$share/g/t')
+    house.subscribes(a, '$share/g/t', 2)
+    await house.turns()
+    void house.says('t', 'x')
+    await house.turns()
+    expect(a.hears()).toEqual(['x'])
+  })
+
+  it('is wanted as soon as one member outlives its link, not only when the first does', async () => {
+    const house = await House.open({ engine: {} })
+    const a = await house.comes('a')
+    house.subscribes(a, '$share/g/t')
+    void house.says('t', 'before')
+    await house.passes(20)
+    house.subscribes(await house.comes('b', { expiry: 100 }), '$share/g/t')
+    void house.says('t', 'after')
+    await house.passes(20)
+    expect(house.disk.records.flatMap((r) => r.messages.map((m) => String(m.payload)))).toEqual([
+      'after',
+    ])
+  })
+
+  it('forgets its record only after its last member has', async () => {
+    const house = await House.open({ engine: { commitMs: 30 } })
+    const a = await house.comes('a', { expiry: 100 })
+    house.subscribes(a, '$share/g/t')
+    void house.broker.saver.profile(a.session as NonNullable<FakeLink['session']>)
+    await house.passes(200)
+    void house.says('t', 'x')
+    await house.passes(1_000)
+    expect([...house.disk.sessions.keys()].length).toBe(2)
+    house.broker.unsubscribe(a.session as NonNullable<FakeLink['session']>, '$share/g/t')
+    let groupGoneFirst = false
+    for (let i = 0; i < 200; i++) {
+      await house.passes(1)
+      const group = [...house.disk.sessions.keys()].some((id) => id.includes('share/'))
+      const member = house.disk.sessions.get('a')?.profile.subscriptions.length
+      if (!group && member === 1) groupGoneFirst = true
+    }
+    expect(groupGoneFirst).toBe(false)
+    expect([...house.disk.sessions.keys()]).toEqual(['a'])
+  })
+})
