@@ -2,6 +2,7 @@
 // order when the process is told to go. The server itself is in src/server/.
 
 import type { AddressInfo } from 'node:net'
+import path from 'node:path'
 import { Command } from 'commander'
 import { Terminal } from '../server/activity.ts'
 import { settingsFromShell, unknownVariables } from '../server/config.ts'
@@ -91,7 +92,7 @@ async function serve(settings: Settings): Promise<void> {
   for (const name of unknownVariables(process.env)) {
     logger.warn(`the variable ${name} means nothing; docs/configuration.md lists those that do`)
   }
-  announce(server.addresses, log)
+  announce(server.addresses, settings, log)
 }
 
 function reload(server: Server, { logger }: Log): void {
@@ -107,15 +108,20 @@ function dieOf(error: unknown, log: Log): void {
   process.exit(1)
 }
 
-function announce(addresses: readonly AddressInfo[], { logger, pretty }: Log): void {
+function announce(
+  addresses: readonly AddressInfo[],
+  settings: Settings,
+  { logger, pretty }: Log,
+): void {
   const names = addresses.map(({ address, port }) =>
     address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,
   )
   const port = addresses[0]?.port
+  const data = settings.engine === 'disk' ? { data: path.resolve(settings.data) } : {}
   const sentence =
-    `listening on ${names.join(', ')}; next, in another terminal: ` +
-    `npx partyline client localhost ${port} SUBSCRIBER`
-  logger.info({ event: 'listening', addresses: names }, sentence)
+    `listening on ${names.join(', ')}${data.data === undefined ? '' : `, data in ${data.data}`}; ` +
+    `next, in another terminal: npx partyline client localhost ${port} SUBSCRIBER`
+  logger.info({ event: 'listening', addresses: names, ...data }, sentence)
   // Programs read the log; who started it and looks on wants to know, too.
   if (!pretty) process.stderr.write(`partyline: ${sentence}\n`)
 }

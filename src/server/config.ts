@@ -45,9 +45,14 @@ export function settingsFromShell(
   })
 }
 
-/** Settings of an embedded server. Throws ConfigError. */
-export function settingsFromCode(given: PartialSettings): Settings {
-  refuseUnknown(given)
+/**
+ * Settings of an embedded server. What a program does not ask for is not written into its folder: without
+ * `engine` and `data` everything stays in memory. Throws ConfigError.
+ */
+export function settingsFromCode(asked: PartialSettings): Settings {
+  refuseUnknown(asked)
+  const engine = asked.engine ?? (asked.data === undefined ? 'memory' : 'disk')
+  const given = { ...asked, engine }
   return settle((option) => {
     const [first, second] = option.key.split('.') as [string, string | undefined]
     const whole = (given as Readonly<Record<string, unknown>>)[first]

@@ -181,9 +181,9 @@ export const OPTIONS: readonly Option[] = [
     kind: 'engine',
     placeholder: 'NAME',
     choices: ENGINES,
-    default: 'memory',
+    default: 'disk',
     group: 'Storage',
-    doc: 'what keeps sessions, retained messages and what clients away are owed',
+    doc: 'what keeps sessions, retained messages and what clients away are owed; in code memory, unless data is given',
   }),
   option({
     key: 'data',

@@ -162,12 +162,16 @@ export class Server {
 
   /** Opens the engine and then the ports. Rejects with an Error for people; nothing is left open then. */
   async start(): Promise<void> {
-    const { ports, hosts } = this.#parts.settings
-    await this.broker.open()
     try {
-      const opened: AddressInfo[] = []
-      for (const port of ports) opened.push(...(await this.#listener.listen(port, hosts)))
-      this.#addresses = opened
+      await this.broker.open()
+    } catch (error) {
+      // Of the two things that the same server cannot have twice, its port is the one to hear of.
+      await this.#openPorts().finally(() => this.#listener.stop())
+      this.#web.stop()
+      throw error
+    }
+    try {
+      this.#addresses = await this.#openPorts()
       const { sysInterval } = this.#parts.settings
       this.#sys = new SysTopics({ broker: this.broker, version: VERSION, interval: sysInterval })
     } catch (error) {
@@ -176,6 +180,13 @@ export class Server {
       await this.broker.close('the server could not start')
       throw error
     }
+  }
+
+  async #openPorts(): Promise<AddressInfo[]> {
+    const { ports, hosts } = this.#parts.settings
+    const opened: AddressInfo[] = []
+    for (const port of ports) opened.push(...(await this.#listener.listen(port, hosts)))
+    return opened
   }
 
   /** Says goodbye to everybody, saves what is to be saved and closes. Takes about 3 seconds at most. */

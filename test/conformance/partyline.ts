@@ -37,7 +37,7 @@ export async function startPartyline(): Promise<Running> {
     [
       ...['--import', 'tsx', 'src/cli/main.ts', 'serve', '0', '--host', '127.0.0.1'],
       ...['--users', users, '--deny-subscribe', refusedFilter],
-      ...['--sys-interval', '1', '--log-format', 'json'],
+      ...['--sys-interval', '1', '--log-format', 'json', '--data', join(folder, 'data')],
     ],
     { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] },
   )

@@ -57,14 +57,21 @@ describe('the table', () => {
 describe('settings', () => {
   it('are the defaults when nothing is given', () => {
     const settings = settingsFromShell({}, {})
-    expect(settings).toEqual(settingsFromCode({}))
+    expect(settings).toEqual(settingsFromCode({ engine: 'disk' }))
     expect(settings).toMatchObject({
       ports: [5000],
       hosts: [],
       users: '',
-      engine: 'memory',
+      engine: 'disk',
+      data: './partyline-data',
       limits: DEFAULT_LIMITS,
     })
+  })
+
+  it('of a program of its own write nothing to the disk unless it says so', () => {
+    expect(settingsFromCode({}).engine).toBe('memory')
+    expect(settingsFromCode({ data: 'here' })).toMatchObject({ engine: 'disk', data: 'here' })
+    expect(settingsFromCode({ engine: 'memory', data: 'here' }).engine).toBe('memory')
   })
 
   it('come from flags before the environment before the default', () => {

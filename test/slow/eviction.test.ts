@@ -32,7 +32,10 @@ test('the session that holds the log back loses its oldest messages, and publish
     const { reasonCode = 0 } = await publisher.hears('puback')
     expect(reasonCode, `publish ${n}`).toBeLessThan(0x80)
   }
-  expect(server.errors).toMatch(/evicted: sleeper/)
+  const told = [...server.errors.matchAll(/^evicted: sleeper, messages lost: (\d+)$/gm)]
+  const lost = told.reduce((sum, [, count]) => sum + Number(count), 0)
+  expect(lost).toBeGreaterThan(0)
+  expect(server.errors).not.toMatch(/evicted: (?!sleeper)/)
   expect(fs.statSync(path.join(folder, 'data.mdb')).size).toBeLessThan(2 * LOG_BYTES)
 
   const back = await connect('sleeper', false)
@@ -43,6 +46,7 @@ test('the session that holds the log back loses its oldest messages, and publish
   // What is left is the newest part, whole and in order.
   expect(numbers.length).toBeGreaterThan(LOG_BYTES / PADDING.length / 4)
   expect(numbers).toEqual(Array.from(numbers, (_, n) => total - numbers.length + n))
+  expect(numbers.length + lost).toBe(total)
   back.drop()
   publisher.drop()
   expect(await server.stop()).toEqual({ code: 0, signal: null })

@@ -68,7 +68,7 @@ else {
     it('bounds connections before descriptors run out, and those that are in notice nothing', async () => {
       // 256 are kept for files: 24 are left.
       const command = 'ulimit -n 280; exec "$@"'
-      const serve = [process.execPath, 'dist/cli/main.js', 'serve', '0']
+      const serve = [process.execPath, 'dist/cli/main.js', 'serve', '0', '--engine', 'memory']
       const flags = ['--host', '127.0.0.1', '--log-format', 'json']
       child = spawn('sh', ['-c', command, 'sh', ...serve, ...flags], { cwd: root })
       const address = await listening(child)

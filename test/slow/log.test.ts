@@ -15,7 +15,7 @@ else skipSuite(title, 'it needs /dev/full, which Linux has')
 function onFullDisk(): void {
   it('ends with status 0 when it is told to', async () => {
     const full = openSync('/dev/full', 'w')
-    const server = spawn(process.execPath, [main, 'serve', '0'], {
+    const server = spawn(process.execPath, [main, 'serve', '0', '--engine', 'memory'], {
       stdio: ['ignore', full, 'pipe'],
     })
     closeSync(full)

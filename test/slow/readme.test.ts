@@ -81,7 +81,8 @@ function environment(needs: readonly string[], tools: string): NodeJS.ProcessEnv
     const link = path.join(tools, name)
     if (name !== 'paho' && !fs.existsSync(link)) fs.symlinkSync(found.path, link)
   }
-  return { ...env, PATH: `${tools}${path.delimiter}${env.PATH}` }
+  const data = path.join(tools, 'data')
+  return { ...env, PATH: `${tools}${path.delimiter}${env.PATH}`, PARTYLINE_DATA: data }
 }
 
 function start(block: Documented, env: NodeJS.ProcessEnv, port: number): Running {

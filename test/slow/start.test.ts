@@ -3,14 +3,21 @@
 // an IDE or a script would do it.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import fs from 'node:fs'
 import net from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { skipSuite } from '../support/programs.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 const running: ChildProcess[] = []
+/** Each server gets a data folder of its own in here. */
+const data = fs.mkdtempSync(path.join(os.tmpdir(), 'partyline-start-'))
+
+afterAll(() => fs.rmSync(data, { recursive: true, force: true }))
 
 afterEach(() => {
   // Each got a process group of its own, so this reaches a server whose npm has already gone.
@@ -31,8 +38,14 @@ interface Started {
 
 /** Runs `npm start -- …args` and resolves once it says where it listens. */
 async function npmStart(...args: string[]): Promise<Started> {
+  const env = { ...process.env, PARTYLINE_DATA: fs.mkdtempSync(path.join(data, 'server-')) }
   const began = performance.now()
-  const npm = spawn('npm', ['start', '--', ...args], { cwd: root, detached: true, stdio: 'pipe' })
+  const npm = spawn('npm', ['start', '--', ...args], {
+    cwd: root,
+    env,
+    detached: true,
+    stdio: 'pipe',
+  })
   running.push(npm)
   let said = ''
   const port = await new Promise<number>((resolve, reject) => {

@@ -9,7 +9,7 @@ import path from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { describeWith, skipSuite } from '../support/programs.ts'
 import { freePort } from './terminal.ts'
 
@@ -28,6 +28,12 @@ beforeAll(() => {
 })
 afterAll(() => rmSync(commands, { recursive: true, force: true }))
 
+/** Where the server of one test keeps what it stores. */
+let data: string
+beforeEach(() => {
+  data = mkdtempSync(path.join(commands, 'data-'))
+})
+
 const open: Screen[] = []
 afterEach(async () => {
   await Promise.all(open.splice(0).map((screen) => screen.kill()))
@@ -41,7 +47,12 @@ class Screen {
   #wake: () => void = () => {}
 
   constructor(command: string, tty: boolean) {
-    const env = { ...process.env, PATH: `${commands}:${process.env.PATH}`, TERM: 'xterm' }
+    const env = {
+      ...process.env,
+      PATH: `${commands}:${process.env.PATH}`,
+      TERM: 'xterm',
+      PARTYLINE_DATA: data,
+    }
     const [file, args] = tty
       ? ['script', ['-qfec', `exec ${command}`, '/dev/null']]
       : ['sh', ['-c', `exec ${command}`]]
@@ -225,6 +236,24 @@ if (process.platform === 'win32') {
       expect(second.text).toMatch(
         new RegExp(`^partyline serve: port ${port} .*in use.*: npx partyline serve \\d+\n$`),
       )
+    })
+  })
+
+  describe('a server as started by default', () => {
+    it('says where its data is, and keeps it for one server at a time', async () => {
+      const { server, port } = await serve(false)
+      await server.shows(`data in ${data}`)
+      const second = new Screen(`partyline serve ${await freePort()}`, false)
+      expect(await second.ends()).toBe(1)
+      expect(second.text).toMatch(/^partyline serve: .* is in use by process \d+: .* --data\n$/)
+      const ann = `partyline client localhost ${port} SUBSCRIBER SPORTS AS ann`
+      const first = new Screen(ann, false)
+      await first.shows('OK you receive SPORTS as ann')
+      await first.kill()
+      await server.kill()
+      const again = new Screen(`partyline serve ${port}`, false)
+      await again.shows('listening on')
+      await new Screen(ann, false).shows('OK welcome back, ann')
     })
   })
 
