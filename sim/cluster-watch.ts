@@ -38,6 +38,8 @@ export class ClusterWatch implements ClientEvents {
   /** Wills that were seen, whether rightly or not yet known. */
   readonly #goodbyes = new Set<string>()
   readonly #unsure = new Set<string>()
+  /** QoS of the message that is being received: only at 2 it comes once. */
+  #willQos = 0
   onTrace: ((line: string) => void) | null = null
   deliveries = 0
   takeovers = 0
@@ -109,7 +111,8 @@ export class ClusterWatch implements ClientEvents {
 
   will(payload: string): void {
     this.wills++
-    this.#wills.set(payload, (this.#wills.get(payload) ?? 0) + 1)
+    const times = this.#wills.get(payload) ?? 0
+    this.#wills.set(payload, this.#willQos === 2 || times === 0 ? times + 1 : times)
     for (const { connection, wire, client } of this.#visits) {
       if (connection?.will !== payload) continue
       if (wire.partedAt === 0 && !wire.lost && client.connection === connection) {
@@ -122,6 +125,7 @@ export class ClusterWatch implements ClientEvents {
 
   trace(peer: string, way: '->' | '<-', packet: Packet): void {
     const { cmd } = packet
+    if (packet.cmd === 'publish' && way === '<-') this.#willQos = packet.qos
     const id = packet.messageId ?? ''
     const text =
       packet.cmd === 'publish'

@@ -295,7 +295,8 @@ export class Cluster {
     const { plan } = client
     this.#asked.set(client, this.clock.time)
     const fresh = client.cleanPending || (plan.version === 5 && client.generation === null)
-    const whim = !this.#settling && plan !== WATCHER && this.#chance.is(0.1)
+    // A clean start while the servers are away ends no session that they hold.
+    const whim = !this.#settling && plan !== WATCHER && this.#chance.is(0.1) && this.#allSound()
     const clean = fresh || plan.expiry === 0 || whim
     const will: WillPlan | null =
       this.#chance.is(0.4) && !this.#settling && plan !== WATCHER
@@ -305,6 +306,10 @@ export class Cluster {
           }
         : null
     return client.connect((peer) => this.#open(peer, client), clean, will)
+  }
+
+  #allSound(): boolean {
+    return this.#nodes.every((node) => node !== null && node.soundSince + 5_000 < this.clock.time)
   }
 
   #later(client: SimClient): void {

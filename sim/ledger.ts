@@ -122,7 +122,7 @@ export class Ledger {
   deliveries = 0
   /** The engine refuses some: what was refused and is sent again comes after what was not. */
   refusing = false
-  /** There are several nodes: what a client sent at QoS 0 through two of them may cross. */
+  /** There are several nodes: what a client sent through two of them, and was not told is taken, may cross. */
   scattered = false
   /** Processes were killed: a member whose session died with one cannot finish what it was lent. */
   killed = false
@@ -185,7 +185,7 @@ export class Ledger {
     const late =
       message.attempts > 1 &&
       (this.refusing || message.expires || got.qos === 0 || message.sent <= since)
-    const crossing = this.scattered && message.qos === 0
+    const crossing = this.scattered && (message.qos === 0 || message.acked === 0)
     if (shared === undefined && !late && !crossing) this.#checkOrder(generation, message, got, times, who)
   }
 

@@ -179,7 +179,7 @@ export class Broker {
         this.log.accept(record)
         if (record.wanted.includes(true)) this.#retention.stored()
       },
-      retained: (change) => this.retained.restore(change),
+      retained: (change) => this.retained.restore(change, this.log.last),
       cast: () => {},
       kick: (id) => this.sessions.release(id),
       state: (state, why) => this.#changed(state, why),

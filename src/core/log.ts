@@ -82,7 +82,7 @@ export class Log {
       const message = messages[i] as Message
       const pos = first + i
       this.#last = pos
-      if (message.retain) this.#retained.apply(message, pos)
+      if (message.retain) this.#retained.applyLogged(message, pos)
       const audience = this.#router.audience(message.topic)
       const { members, groups } = audience
       for (let m = 0; m < members.length; m++) {
@@ -92,6 +92,7 @@ export class Log {
       for (const group of groups) group.offer(pos, message)
     }
     if (this.#awaited.length > 0) this.#tellReached()
+    this.#retained.heard(this.#last)
   }
 
   /** Resolves when everything up to that position was delivered. */

@@ -17,6 +17,8 @@ export class Retained {
   readonly #limits: Limits
   readonly #counters: Counters
   readonly #byName = new Trie<RetainedEntry>()
+  /** Topics cleared by a change from another node that the log here has not come to yet, with its position. */
+  readonly #cleared = new Map<string, Pos>()
   #count = 0
   #bytes = 0
 
@@ -54,7 +56,7 @@ export class Retained {
   apply(message: Message, pos: Pos): boolean {
     const { name } = message.topic
     const known = this.#byName.get(name)
-    if (known !== null && known.pos > pos) return false
+    if ((known !== null && known.pos > pos) || (this.#cleared.get(name) ?? 0) > pos) return false
     if (known !== null) {
       this.#bytes -= weight(known.message)
       this.#count--
@@ -78,10 +80,28 @@ export class Retained {
     return true
   }
 
-  /** What an engine brings from an earlier run or another node. */
-  restore(change: RetainedMessage): void {
-    if (change.message !== null) this.apply(change.message, change.pos)
-    else this.#remove(change.topic, change.pos)
+  /** A message of the log: what takes its place behind the same position came after it. */
+  applyLogged(message: Message, pos: Pos): void {
+    const { name } = message.topic
+    if (this.#byName.get(name)?.pos === pos || this.#cleared.get(name) === pos) return
+    this.apply(message, pos)
+  }
+
+  /** What an engine brings from an earlier run or another node. `last` is the position this node has heard. */
+  restore(change: RetainedMessage, last: Pos): void {
+    const { topic, message, pos } = change
+    if (message !== null) {
+      if (this.apply(message, pos)) this.#cleared.delete(topic)
+      return
+    }
+    this.#remove(topic, pos)
+    if (pos > last) this.#cleared.set(topic, Math.max(pos, this.#cleared.get(topic) ?? 0))
+  }
+
+  /** The log here came that far: nothing older can come any more. */
+  heard(last: Pos): void {
+    if (this.#cleared.size === 0) return
+    for (const [topic, pos] of this.#cleared) if (pos <= last) this.#cleared.delete(topic)
   }
 
   #remove(name: string, pos: Pos): void {

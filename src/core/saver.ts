@@ -218,8 +218,19 @@ export class Saver {
       this.#due.set(session, due)
       return
     }
-    newer.profile ||= due.profile
-    newer.promise.then(due.resolve, due.reject)
+    // Who waited longer is told first: what they do then has an order.
+    this.#due.set(session, {
+      profile: due.profile || newer.profile,
+      promise: newer.promise,
+      resolve: () => {
+        due.resolve()
+        newer.resolve()
+      },
+      reject: (error) => {
+        due.reject(error)
+        newer.reject(error)
+      },
+    })
   }
 }
 

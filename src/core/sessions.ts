@@ -464,6 +464,13 @@ export class Sessions {
     }
   }
 
+  /** Another node claimed it under that epoch, and asking us to let go did not reach us. */
+  lostTo(id: string, epoch: number): void {
+    const session = this.#byId.get(id)
+    if (session === undefined || session.claiming || this.#unclaimed.has(session)) return
+    if (session.epoch < epoch) void this.release(id)
+  }
+
   /** Whether somebody here uses it, or is about to. */
   has(id: string): boolean {
     return this.#byId.has(id) || this.#claims.has(id)

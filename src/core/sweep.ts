@@ -109,8 +109,12 @@ export class Sweep {
     const strange = new Set<string>()
     for await (const { id, epoch, node } of engine.sessions()) {
       if (this.#stopped) return []
-      if (node === undefined || isGroupRecord(id) || sessions.has(id)) continue
+      if (node === undefined || isGroupRecord(id)) continue
       const ours = node === engine.node
+      if (sessions.has(id)) {
+        if (!ours) sessions.lostTo(id, epoch)
+        continue
+      }
       if (ours || this.#isGone(node, strange)) found.push({ id, epoch, ours })
     }
     for (const node of this.#strange.keys()) if (!strange.has(node)) this.#strange.delete(node)

@@ -75,7 +75,8 @@ export class SharedEngine implements Engine {
   #last: Pos = 0
   #waking = false
   #marks = 0
-  readonly #owned = new Set<string>()
+  /** Sessions this node owns, as far as it knows, and their epochs. */
+  readonly #owned = new Map<string, number>()
   readonly #chains = new Map<string, Promise<unknown>>()
   readonly #queue: Append[] = []
   #pumping = false
@@ -318,16 +319,19 @@ export class SharedEngine implements Engine {
       if (epoch !== undefined && found?.epoch !== epoch) throw fenced(id)
       const theirs = found !== null && !found.ended && found.node !== this.node
       if (theirs && this.#owned.delete(id)) await this.#events?.kick(id)
+      let unaware: string | null = null
       if (theirs && epoch === undefined) {
         const kicked = found?.epoch
-        await this.#kick(found?.node ?? '', id)
+        const owner = found?.node ?? ''
+        if (!(await this.#kick(owner, id))) unaware = owner
         found = await read()
         if (found !== null && found.epoch !== kicked && found.node !== this.node) continue
       }
       const version = found?.version ?? 0
       const owned = await ask(() => servers.take(id, this.node, version))
       if (owned === null) continue
-      this.#owned.add(id)
+      this.#owned.set(id, owned.epoch)
+      if (unaware !== null) this.#remind(unaware, id, owned.epoch)
       return { epoch: owned.epoch, stored: this.#storedOf(id, owned) }
     }
   }
@@ -337,29 +341,47 @@ export class SharedEngine implements Engine {
     return { id, epoch, profile: profile ?? EMPTY_PROFILE, flow: flow ?? emptyFlow(this.log) }
   }
 
-  /** Asks the owner to let go; not for long, and not at all when it is gone. */
-  #kick(node: string, id: string): Promise<void> {
+  /** Asks the owner to let go; not for long, and not at all when it is gone. False: it may not know. */
+  #kick(node: string, id: string): Promise<boolean> {
     const servers = this.#servers
     const owner = servers.nodes.get(node)
-    if (owner === undefined || owner.dead || this.#unreachable) return Promise.resolve()
+    if (owner === undefined || owner.dead) return Promise.resolve(true)
     return new Promise((resolve) => {
-      this.#runtime.after(KICK_MS, resolve)
-      servers.runtime.after(servers.trip(), () => {
-        if (owner.#unreachable) return
-        owner.#runtime.after(servers.trip(), () => {
-          if (owner.dead) return
-          owner.#letGo(id).then(() => {
-            if (!owner.#unreachable) this.#runtime.after(servers.trip(), resolve)
-          })
+      this.#runtime.after(KICK_MS, () => resolve(false))
+      this.#reach(owner, () => {
+        owner.#letGo(id, Number.POSITIVE_INFINITY).then(() => {
+          if (!owner.#unreachable) this.#runtime.after(servers.trip(), () => resolve(true))
         })
       })
     })
   }
 
-  async #letGo(id: string): Promise<void> {
-    if (!this.#owned.has(id)) return
+  /** The owner could not be asked: it is told until it knows, unless it dies. */
+  #remind(node: string, id: string, epoch: number): void {
+    const owner = this.#servers.nodes.get(node)
+    if (owner === undefined || owner.dead) return
+    this.#reach(owner, () => void owner.#letGo(id, epoch))
+    this.#runtime.after(REFRESH_MS, () => {
+      if ((owner.#owned.get(id) ?? epoch) < epoch) this.#remind(node, id, epoch)
+    })
+  }
+
+  #reach(owner: SharedEngine, tell: () => void): void {
+    const servers = this.#servers
+    if (this.#unreachable) return
+    servers.runtime.after(servers.trip(), () => {
+      if (owner.#unreachable) return
+      owner.#runtime.after(servers.trip(), () => {
+        if (!owner.dead) tell()
+      })
+    })
+  }
+
+  async #letGo(id: string, before: number): Promise<void> {
+    const epoch = this.#owned.get(id)
+    if (epoch === undefined || epoch >= before) return
     await this.#events?.kick(id)
-    this.#owned.delete(id)
+    if (this.#owned.get(id) === epoch) this.#owned.delete(id)
   }
 
   #checkOwner(id: string): void {
