@@ -40,6 +40,31 @@ function publisher(node: Node, name: string): { stop(): Promise<string[]> } {
   }
 }
 
+/** Both nodes take the same sessions from each other and count in them; says what each came to. */
+function wanderers(nodes: readonly Node[], ids: readonly string[]) {
+  const counts = new Map(ids.map((id) => [id, 0]))
+  let stopped = false
+  let lost = 0
+  const done = nodes.map(async ({ engine }) => {
+    for (let n = 0; !stopped; n++) {
+      const id = ids[n % ids.length]!
+      const { epoch, stored } = await engine.claim(id)
+      const before = stored?.flow.cursor ?? 0
+      if (before < counts.get(id)!) lost++
+      const flow = flowOf(engine.log, before + 1)
+      const fault = await faultOf(engine.save([{ id, epoch, profile: PROFILE, flow }]))
+      if (fault !== 'fenced') counts.set(id, Math.max(counts.get(id)!, before + 1))
+    }
+  })
+  return {
+    async stop() {
+      stopped = true
+      await Promise.all(done)
+      return { lost, counts: [...counts.values()] }
+    },
+  }
+}
+
 describeWith(['nats-server'], 'nats nodes', (programs) => {
   let cluster: NatsCluster
   let nodes: Node[] = []
@@ -288,6 +313,7 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
   test('kill -9 of servers: nothing lost, nothing twice, in order', async () => {
     const [a, b] = [await start('a'), await start('b')]
     const loud = publisher(a, 'a')
+    const sessions = wanderers([a, b], ['s1', 's2', 's3'])
     const victims = [
       () => cluster.leader(`N${made}_LOG`),
       async () => cluster.at(b.engine.servers.tail),
@@ -307,6 +333,9 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
       victim.start()
       await cluster.ready()
     }
+    const { lost, counts } = await sessions.stop()
+    expect(lost).toBe(0)
+    expect(Math.min(...counts)).toBeGreaterThan(10)
     await same(a, b, await loud.stop())
   })
 

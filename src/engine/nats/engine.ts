@@ -188,12 +188,8 @@ export class NatsEngine implements Engine {
     return this.#sessions.all()
   }
 
-  async retain(changes: readonly RetainedMessage[]): Promise<void> {
-    await Promise.all(
-      changes.map(({ topic, message, pos }) =>
-        message === null ? this.#retained.remove(topic, pos) : this.#retained.store(message, pos),
-      ),
-    )
+  retain(changes: readonly RetainedMessage[]): Promise<void> {
+    return this.#retained.storeLazily(changes)
   }
 
   cast(node: string | null, bytes: Buffer): void {

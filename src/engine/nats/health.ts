@@ -7,8 +7,11 @@ import type { Presence } from './presence.ts'
 const LOOK_MS = 250
 /** Milliseconds a connection may need to find another server before anybody is told. */
 const RECONNECT_MS = 1_500
-/** Milliseconds without a stored refresh: no majority of the servers, or an election. */
-const SILENCE_MS = 5_000
+/**
+ * Milliseconds without a stored refresh. Longer than the elections measured: all nodes sit one out together, and
+ * none of them would be better than another.
+ */
+const SILENCE_MS = 10_000
 
 export class Health {
   readonly #connections: readonly Connection[]
@@ -65,7 +68,7 @@ export class Health {
       return 'no NATS server can be reached: QoS 1 and 2 wait, QoS 0 goes on within this node'
     }
     const silence = this.#presence.silentFor
-    if (silence > (this.#state === 'up' ? SILENCE_MS : SILENCE_MS / 2)) {
+    if (silence > (this.#state === 'up' ? SILENCE_MS : SILENCE_MS / 4)) {
       return `the NATS servers have stored nothing for ${Math.round(silence / 1000)} s: QoS 1 and 2 wait; a majority of them must run`
     }
     return null

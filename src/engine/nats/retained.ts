@@ -16,6 +16,8 @@ const REMOVAL_TTL = '1h'
 /** Milliseconds of silence after which changes that were not heard are looked for. */
 const SILENCE_MS = 5_000
 const HOLE_MS = 50
+/** Milliseconds a change of QoS 0 waits for the next one of its topic. */
+const LAZY_MS = 250
 
 export interface RetainedDeps {
   readonly reader: Reader
@@ -35,6 +37,8 @@ interface Change {
 
 interface Writer {
   next: Change | null
+  /** Set while nobody is in a hurry. */
+  timer: NodeJS.Timeout | null
   waiting: { resolve: () => void; reject: (error: unknown) => void }[]
 }
 
@@ -75,30 +79,31 @@ export class NatsRetained {
   }
 
   /** Resolves when this change, or a newer one of its topic, is stored. Rejects with EngineError. */
-  store(message: Message, pos: Pos): Promise<void> {
+  store(message: Message, pos: Pos, lazily = false): Promise<void> {
     const token = tokenOf(message.topic.bytes)
     return new Promise((resolve, reject) => {
-      const writer = this.#writers.get(token)
-      if (writer === undefined) {
-        const fresh: Writer = { next: { message, pos }, waiting: [{ resolve, reject }] }
-        this.#writers.set(token, fresh)
-        void this.#write(token, fresh)
-        return
-      }
+      const writer = this.#writers.get(token) ?? this.#newWriter(token)
       if (writer.next === null || writer.next.pos <= pos) writer.next = { message, pos }
       writer.waiting.push({ resolve, reject })
+      if (!lazily) this.#hurry(token, writer)
     })
   }
 
-  /** The removal of a topic's retained message, of which only the name is left. */
-  remove(topic: string, pos: Pos): Promise<void> {
-    const bytes = Buffer.from(topic)
-    const found = this.#deps.resolve(bytes, 0, bytes.length)
-    return found === null ? Promise.resolve() : this.store(removal(found), pos)
+  /** Changes of QoS 0: the newest of each topic, at most four times a second however many come. */
+  async storeLazily(changes: readonly RetainedMessage[]): Promise<void> {
+    await Promise.all(
+      changes.map(({ topic, message, pos }) => {
+        if (message !== null) return this.store(message, pos, true)
+        const bytes = Buffer.from(topic)
+        const found = this.#deps.resolve(bytes, 0, bytes.length)
+        return found === null ? undefined : this.store(removal(found), pos, true)
+      }),
+    )
   }
 
   /** Resolves when nothing is being written. */
   async settled(): Promise<void> {
+    for (const [token, writer] of this.#writers) this.#hurry(token, writer)
     while (this.#writers.size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
   }
 
@@ -152,6 +157,20 @@ export class NatsRetained {
     this.#known.set(token, { seq, pos })
     const kept = message.payload.length > 0 ? message : null
     this.#deps.changed({ topic: message.topic.name, message: kept, pos })
+  }
+
+  #newWriter(token: string): Writer {
+    const writer: Writer = { next: null, timer: null, waiting: [] }
+    writer.timer = setTimeout(() => this.#hurry(token, writer), LAZY_MS)
+    this.#writers.set(token, writer)
+    return writer
+  }
+
+  #hurry(token: string, writer: Writer): void {
+    if (writer.timer === null) return
+    clearTimeout(writer.timer)
+    writer.timer = null
+    void this.#write(token, writer)
   }
 
   async #write(token: string, writer: Writer): Promise<void> {

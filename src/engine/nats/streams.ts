@@ -109,7 +109,12 @@ export class Streams {
       try {
         return await this.#attempt({ ...config, num_replicas: this.#replicas })
       } catch (error) {
-        const waits = error instanceof Unanswered || isElecting(error)
+        if (this.#mayBeFewer(error) && (isAlone(error) || patience.over)) {
+          this.#fewer()
+          continue
+        }
+        // Servers that start together know each other only after a while.
+        const waits = error instanceof Unanswered || isElecting(error) || isTooFewServers(error)
         if (!waits || patience.over) throw readable(error, config.name)
         await patience.pause()
       }
@@ -123,10 +128,6 @@ export class Streams {
       const made = await this.#api.ask<StreamInfo>(`STREAM.CREATE.${config.name}`, config, 10_000)
       return made
     } catch (error) {
-      if (isTooFewServers(error) && this.#options.replicas === undefined && this.#replicas > 1) {
-        this.#fewer()
-        return this.#attempt({ ...config, num_replicas: this.#replicas })
-      }
       // Another node made it at the same moment.
       if (error instanceof ApiError && error.errCode === ErrCode.streamExists) {
         const others = await this.#known(config.name)
@@ -134,6 +135,10 @@ export class Streams {
       }
       throw error
     }
+  }
+
+  #mayBeFewer(error: unknown): boolean {
+    return isTooFewServers(error) && this.#options.replicas === undefined && this.#replicas > 1
   }
 
   /** With two servers one copy: either of two stops when the other does, so two would be worse. */
@@ -182,6 +187,11 @@ function isTooFewServers(error: unknown): boolean {
   return (
     errCode === ErrCode.notClustered || (errCode === ErrCode.noPeers && !/storage/.test(message))
   )
+}
+
+/** The one server is no part of a cluster: there will be no others. */
+function isAlone(error: unknown): boolean {
+  return error instanceof ApiError && error.errCode === ErrCode.notClustered
 }
 
 function isTooMuch(error: unknown): boolean {
