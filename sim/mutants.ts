@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { World } from './world.ts'
 
 export interface Mutant {
   readonly what: string
@@ -145,7 +146,17 @@ async function hunt(mutant: Mutant, place: string): Promise<string | null> {
     told += chunk
   })
   const status = await new Promise<number | null>((resolve) => child.on('close', resolve))
-  return status === 0 ? null : (told.split('\n')[0] as string).replace(/ +\(npm run.*/, '')
+  if (status === 0) return null
+  const found = (told.split('\n')[0] as string).replace(/ +\(npm run.*/, '')
+  await checkSound(found)
+  return found
+}
+
+/** A seed that fails without the fault as well has caught nothing. */
+async function checkSound(found: string): Promise<void> {
+  const seed = /^seed (\d+):/.exec(found)?.[1]
+  if (seed === undefined) throw new Error(`the simulation did not run: ${found}`)
+  await new World(Number(seed)).run()
 }
 
 /** Hunts all of them, two at a time. Resolves with those that got away. */

@@ -62,7 +62,7 @@ export class World {
     this.#disk = new Disk(`log-${seed}`)
     this.watch = new Watch(this.clock, this.plan)
     const { refuse, fail } = this.plan.engineFaults
-    this.ledger.refusing = refuse > 0 || fail > 0
+    this.ledger.refusing = refuse > 0 || fail > 0 || !this.#complete
   }
 
   async run(): Promise<Outcome> {
