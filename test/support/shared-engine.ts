@@ -318,7 +318,8 @@ export class SharedEngine implements Engine {
       let found = await read()
       if (epoch !== undefined && found?.epoch !== epoch) throw fenced(id)
       const theirs = found !== null && !found.ended && found.node !== this.node
-      if (theirs && this.#owned.delete(id)) await this.#events?.kick(id)
+      // Told and not waited for: what core saves then waits for this claim.
+      if (theirs && this.#owned.delete(id)) void this.#events?.kick(id)
       let unaware: string | null = null
       if (theirs && epoch === undefined) {
         const kicked = found?.epoch
