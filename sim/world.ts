@@ -335,8 +335,7 @@ export class World {
 const WATCHER: ClientPlan = {
   id: 'watcher',
   version: 5,
-  // Lasting, so that it misses nothing even where little is kept in memory.
-  expiry: 1_000_000,
+  expiry: 0,
   receiveMaximum: 0,
   keepAlive: 0,
   ackMs: 0,
