@@ -244,6 +244,49 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     expect(b.kicks).toEqual(['ann'])
   })
 
+  test('an owner that could not be asked is told when it can be reached', async () => {
+    const gate = await Gate.open(cluster.servers[0]!.address)
+    const a = await start('a', { servers: [gate.address], learn: false })
+    const b = await start('b')
+    await until('b knows a', () => b.nodes.length === 1)
+    await a.engine.claim('ann')
+    gate.cut()
+    await b.engine.claim('ann')
+    expect(a.kicks).toEqual([])
+    gate.mend()
+    await until('a knows', () => a.kicks.length === 1)
+    expect(a.lapses).toBe(0)
+    nodes = nodes.filter((node) => node !== a)
+    await a.engine.close()
+    await gate.close()
+  })
+
+  test('what a node retained last is never undone by the echo of what it retained before', async () => {
+    const a = await start('a')
+    // As core does it: by position, stored messages when they are in the log.
+    let kept = { text: '', pos: 0 }
+    const apply = (text: string, pos: number) => {
+      if (pos >= kept.pos) kept = { text, pos }
+    }
+    a.record = ({ messages, first }) => apply(messages[0]!.payload.toString(), first)
+    const told: string[] = []
+    a.retained = ({ message: now }) => told.push(`${now?.payload} where ${kept.text} was kept`)
+    const all: Promise<void>[] = []
+    for (let n = 1; n <= 60; n++) {
+      const one = message('t', String(n), { qos: n % 5 === 0 ? 1 : 0, retain: true })
+      if (one.qos === 1) all.push(a.engine.append(record([one])))
+      else {
+        const pos = a.engine.bounds().last
+        apply(String(n), pos)
+        all.push(a.engine.retain([{ topic: 't', message: one, pos }]))
+      }
+      if (n % 20 === 0) await Promise.all(all)
+      else for (let turn = 0; turn < n % 7; turn++) await new Promise(setImmediate)
+    }
+    await until('the last is told', () => told.some((text) => text.startsWith('60 ')))
+    expect(told.filter((text) => !/^(\d+) where \1 /.test(text))).toEqual([])
+  })
+
   test('retained messages end the same everywhere: the highest position', async () => {
     const [a, b] = [await start('a'), await start('b')]
     const keep = (text: string) => record([message('t', text, { retain: true })])

@@ -10,7 +10,8 @@ const EVERYBODY = '_all'
 
 export interface CastEvents {
   readonly cast: (from: string, bytes: Buffer) => void
-  readonly kick: (id: string) => Promise<void>
+  /** Another node wants the session, or owns it since that epoch when it is not 0. */
+  readonly kick: (id: string, epoch: number) => Promise<void>
 }
 
 export class Cast {
@@ -41,7 +42,8 @@ export class Cast {
       callback: (error, message) => {
         if (error !== null) return
         const answer = (): boolean => message.respond()
-        this.#events.kick(message.string()).then(answer, answer)
+        const [id, epoch] = message.json<[string, number]>()
+        this.#events.kick(id, epoch).then(answer, answer)
       },
     })
     await nc.flush()
@@ -54,11 +56,16 @@ export class Cast {
     this.#connection.nc.publish(to, bytes)
   }
 
-  /** True when the node was there and let go; false when it is gone or does not answer in time. */
-  async kick(node: string, id: string): Promise<boolean> {
-    if (!this.#connection.connected) return false
+  /**
+   * True when the node was there and let go; false when it is gone or does not answer in time. With an epoch it
+   * is told that the session is another's since then.
+   */
+  async kick(node: string, id: string, epoch = 0): Promise<boolean> {
+    const { nc, connected } = this.#connection
+    if (!connected) return false
     try {
-      await this.#connection.nc.request(this.#names.subject('k', node), id, { timeout: KICK_MS })
+      const request = JSON.stringify([id, epoch])
+      await nc.request(this.#names.subject('k', node), request, { timeout: KICK_MS })
       return true
     } catch {
       return false

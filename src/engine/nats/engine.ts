@@ -16,7 +16,7 @@ import { newLogIdentity } from '../identity.ts'
 import { RecordCodec } from '../record.ts'
 import { DamageError } from '../sealed.ts'
 import { firstPosition } from '../store.ts'
-import { Api, Unanswered } from './api.ts'
+import { Api, sleep, Unanswered } from './api.ts'
 import { Appends, type Group, placed, RECORD_OVERHEAD } from './appends.ts'
 import { Cast } from './cast.ts'
 import { Connection } from './connection.ts'
@@ -35,6 +35,8 @@ const READ_BYTES = 1024 * 1024
 const READ_RECORDS = 500
 /** Milliseconds a read may wait for servers that do not answer. */
 const READ_MS = 20_000
+/** Milliseconds between two tries to tell a node that a session is not its own any more. */
+const REMIND_MS = 2_000
 /** Rounds of presence between two looks for sessions of dead nodes. */
 const BURY_ROUNDS = 5
 
@@ -217,6 +219,8 @@ export class NatsEngine implements Engine {
     await this.#tail.start(this.#names.repeated('l'), this.#options.lossy ?? (() => false))
     this.#last = this.#tail.last > 0 ? firstPosition(this.#tail.last + 1) - 1 : 0
     await this.#look()
+    // Whoever owns nothing yet can do without everything.
+    this.#presence.wish = this.#last
     await this.#retained.start()
     await this.#presence.start()
     this.#health.start()
@@ -241,7 +245,7 @@ export class NatsEngine implements Engine {
     })
     this.#cast = new Cast(this.#work, names, {
       cast: (from, bytes) => this.#events.cast(from, bytes),
-      kick: (id) => this.#kicked(id),
+      kick: (id, epoch) => this.#kicked(id, epoch),
     })
     this.#sessions = new NatsSessions({
       reader,
@@ -255,6 +259,7 @@ export class NatsEngine implements Engine {
         () => this.#tail.last,
       ),
       kick: (node, id) => this.#cast.kick(node, id),
+      remind: (node, id, epoch) => void this.#remind(node, id, epoch),
       lost: (id) => void this.#events.kick(id).catch(() => {}),
       damaged,
     })
@@ -366,7 +371,7 @@ export class NatsEngine implements Engine {
           const why = error instanceof Error ? error.message : String(error)
           throw new EngineError('down', `the log could not be read: ${why}`, { cause: error })
         }
-        await new Promise((resolve) => setTimeout(resolve, 100))
+        await sleep(100)
       }
     }
   }
@@ -407,9 +412,17 @@ export class NatsEngine implements Engine {
 
   // ---- Other nodes ---------------------------------------------------------------------------
 
-  async #kicked(id: string): Promise<void> {
+  async #kicked(id: string, since: number): Promise<void> {
     this.#presence.disturbed()
-    await this.#sessions.release(id, () => this.#events.kick(id))
+    await this.#sessions.release(id, since, () => this.#events.kick(id))
+  }
+
+  /** Until the node knows, or is dead: then it has given up its sessions by itself. */
+  async #remind(node: string, id: string, epoch: number): Promise<void> {
+    do {
+      await sleep(REMIND_MS)
+      if (this.#closed || (await this.#cast.kick(node, id, epoch))) return
+    } while (this.#presence.others.includes(node))
   }
 
   async #refreshed(): Promise<void> {

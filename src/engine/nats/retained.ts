@@ -35,8 +35,16 @@ interface Change {
   readonly pos: Pos
 }
 
+interface Version extends Change {
+  readonly seq: number
+}
+
 interface Writer {
   next: Change | null
+  /** Whether somebody waits for `next` now. */
+  urgent: boolean
+  /** Newest version that came to be while ours were under way: told when none is. */
+  newest: Version | null
   /** Set while nobody is in a hurry. */
   timer: NodeJS.Timeout | null
   waiting: { resolve: () => void; reject: (error: unknown) => void }[]
@@ -155,18 +163,26 @@ export class NatsRetained {
   #changed(token: string, seq: number, message: Message, pos: Pos): void {
     if ((this.#known.get(token)?.seq ?? 0) >= seq) return
     this.#known.set(token, { seq, pos })
+    // A newer one of ours is under way: what was here before must not come back until that is stored.
+    const writer = this.#writers.get(token)
+    if (writer !== undefined) writer.newest = { seq, message, pos }
+    else this.#tell(message, pos)
+  }
+
+  #tell(message: Message, pos: Pos): void {
     const kept = message.payload.length > 0 ? message : null
     this.#deps.changed({ topic: message.topic.name, message: kept, pos })
   }
 
   #newWriter(token: string): Writer {
-    const writer: Writer = { next: null, timer: null, waiting: [] }
+    const writer: Writer = { next: null, urgent: false, newest: null, timer: null, waiting: [] }
     writer.timer = setTimeout(() => this.#hurry(token, writer), LAZY_MS)
     this.#writers.set(token, writer)
     return writer
   }
 
   #hurry(token: string, writer: Writer): void {
+    writer.urgent = true
     if (writer.timer === null) return
     clearTimeout(writer.timer)
     writer.timer = null
@@ -174,9 +190,10 @@ export class NatsRetained {
   }
 
   async #write(token: string, writer: Writer): Promise<void> {
-    while (writer.next !== null) {
+    while (writer.next !== null && writer.urgent) {
       const { next, waiting } = writer
       writer.next = null
+      writer.urgent = false
       writer.waiting = []
       try {
         await this.#replace(token, next)
@@ -185,7 +202,12 @@ export class NatsRetained {
         for (const { reject } of waiting) reject(error)
       }
     }
+    if (writer.next !== null) {
+      writer.timer = setTimeout(() => this.#hurry(token, writer), LAZY_MS)
+      return
+    }
     this.#writers.delete(token)
+    if (writer.newest !== null) this.#tell(writer.newest.message, writer.newest.pos)
   }
 
   async #replace(token: string, { message, pos }: Change): Promise<void> {

@@ -3,6 +3,7 @@
 // go first; one that is gone answers nothing, which the servers say at once.
 
 import { type Claim, EngineError, type SessionSave } from '../../core/engine.ts'
+import { isGroupRecord } from '../../core/share.ts'
 import type { Pos, StoredSession } from '../../core/types.ts'
 import { EMPTY_PROFILE, emptyFlow } from '../owners.ts'
 import { DamageError } from '../sealed.ts'
@@ -29,8 +30,10 @@ export interface SessionsDeps {
   readonly log: string
   readonly nonce: () => string
   readonly intents: Intents
-  /** Asks a node to let go of a session; resolves false when it is not there. */
+  /** Asks a node to let go of a session; resolves false when it is not there, or not in time. */
   readonly kick: (node: string, id: string) => Promise<boolean>
+  /** Tells a node that could not be asked, once it can be reached, that a session is ours since an epoch. */
+  readonly remind: (node: string, id: string, epoch: number) => void
   /** Another node owns a session that this one believed to own. */
   readonly lost: (id: string) => void
   readonly damaged: (what: string) => void
@@ -78,7 +81,17 @@ export class NatsSessions {
       const owned = this.#owned.get(id)
       if (owned !== undefined && owned.epoch !== epoch) throw fenced(id, epoch)
     }
-    if (saves.length === 1) return this.#inTurn(saves[0]!.id, () => this.#save(saves[0]!, group))
+    // What a shared group calls done is in its member's record before it is done.
+    const groups = saves.filter(({ id }) => isGroupRecord(id))
+    if (groups.length === 0) return this.#saveAll(saves, group)
+    await this.#saveAll(
+      saves.filter(({ id }) => !isGroupRecord(id)),
+      group,
+    )
+    await this.#saveAll(groups, group)
+  }
+
+  async #saveAll(saves: readonly SessionSave[], group: string | null): Promise<void> {
     await Promise.all(saves.map((save) => this.#inTurn(save.id, () => this.#save(save, group))))
   }
 
@@ -90,10 +103,13 @@ export class NatsSessions {
     }
   }
 
-  /** Another node takes the session: `letGo` ends our use of it, then it is not ours any more. */
-  async release(id: string, letGo: () => Promise<void>): Promise<void> {
+  /**
+   * Another node takes the session, or has it since an epoch that is not 0: `letGo` ends our use of it, then it is
+   * not ours any more.
+   */
+  async release(id: string, since: number, letGo: () => Promise<void>): Promise<void> {
     const owned = this.#owned.get(id)
-    if (owned === undefined) return
+    if (owned === undefined || (since > 0 && owned.epoch >= since)) return
     await letGo()
     await this.#inTurn(id, async () => {
       // Its client may have come back here meanwhile, and made it ours again.
@@ -148,11 +164,14 @@ export class NatsSessions {
       seq = found?.seq ?? 0
       record = found && (this.#decode(found) ?? NOBODYS)
     }
+    let unaware = ''
     for (;;) {
       if (since !== undefined && (record === null || epochOf(record, seq) !== since)) {
         throw fenced(id, since)
       }
-      const letGo = record !== null && (await this.#askOwner(id, record))
+      const owner = since === undefined ? this.#ownerOf(record) : ''
+      const letGo = owner !== '' && (await this.#deps.kick(owner, id))
+      unaware = letGo ? '' : owner
       if (letGo) {
         const found = await this.#register.newest(subject)
         if (found !== null && found.seq !== seq) {
@@ -163,7 +182,10 @@ export class NatsSessions {
         }
       }
       const outcome = await this.#take(id, token, subject, record, seq)
-      if ('seq' in outcome) return this.#claimed(id, outcome.seq, record)
+      if ('seq' in outcome) {
+        if (unaware !== '') this.#deps.remind(unaware, id, outcome.seq)
+        return this.#claimed(id, outcome.seq, record)
+      }
       seq = outcome.found?.seq ?? 0
       record = outcome.found && (this.#decode(outcome.found) ?? NOBODYS)
       // It was not ours any more: what is known of it here is over before we take it back.
@@ -216,10 +238,10 @@ export class NatsSessions {
     return { epoch, stored }
   }
 
-  /** Whether an owner was there and let go. */
-  async #askOwner(id: string, record: SessionRecord): Promise<boolean> {
-    if (record.ended || record.node === '' || record.node === this.#deps.names.node) return false
-    return this.#deps.kick(record.node, id)
+  /** The other node that owns it; empty when none does. */
+  #ownerOf(record: SessionRecord | null): string {
+    if (record === null || record.ended || record.node === this.#deps.names.node) return ''
+    return record.node
   }
 
   // ---- Saving --------------------------------------------------------------------------------
