@@ -97,7 +97,7 @@ export class Broker {
   /** Lent to `Link.send`: one object for all messages. */
   readonly sending: Sending
   readonly #retention: Retention
-  readonly #sweep: Sweep
+  readonly sweep: Sweep
   readonly #self: SelfPublisher
   #state: 'new' | 'up' | 'down' | 'failed' | 'closed' = 'new'
   #why = ''
@@ -127,7 +127,7 @@ export class Broker {
     this.saver = new Saver(engine, runtime, this.intake)
     this.sessions = new Sessions(this)
     this.#retention = new Retention(this)
-    this.#sweep = new Sweep(this)
+    this.sweep = new Sweep(this)
     this.#self = new SelfPublisher()
     this.sending = {
       message: NO_MESSAGE,
@@ -155,7 +155,7 @@ export class Broker {
     this.log.start()
     this.#state = 'up'
     // Sessions of a cluster are wherever their clients went.
-    if (this.engine.node !== null) this.#sweep.start()
+    if (this.engine.node !== null) this.sweep.start()
     else {
       await this.sessions.restore()
       if (this.engine.bounds().bytes > 0) this.#retention.stored()
@@ -168,7 +168,7 @@ export class Broker {
     this.sessions.closeLinks(why)
     this.#state = 'closed'
     this.sessions.stop()
-    this.#sweep.stop()
+    this.sweep.stop()
     await this.saver.flush()
     await this.engine.close()
   }
@@ -183,11 +183,11 @@ export class Broker {
       cast: () => {},
       kick: (id) => this.sessions.release(id),
       state: (state, why) => this.#changed(state, why),
-      node: (id, up) => this.#sweep.node(id, up),
+      node: (id, up) => this.sweep.node(id, up),
       lapsed: () => {
         this.report('lapsed', 'sessions are given up, since other nodes may take them')
         this.sessions.lapsed()
-        this.#sweep.lapsed()
+        this.sweep.lapsed()
       },
     }
   }
@@ -202,7 +202,7 @@ export class Broker {
     }
     if (state === 'up' && this.engine.node !== null) {
       this.sessions.claimLate()
-      this.#sweep.resumed()
+      this.sweep.resumed()
     }
     this.onState(state, why)
   }

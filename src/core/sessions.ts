@@ -8,7 +8,7 @@ import { type Claim, EngineError } from './engine.ts'
 import type { Link } from './link.ts'
 import { Session } from './session.ts'
 import { isGroupRecord } from './share.ts'
-import type { StoredSession, Will } from './types.ts'
+import type { Pos, StoredSession, Will } from './types.ts'
 
 /** Milliseconds by which expiry and wills may be late. */
 const GRANULARITY_MS = 250
@@ -43,6 +43,9 @@ export interface Parting {
   readonly expiry?: number
 }
 
+/** Milliseconds within which whoever asks for a session takes it. */
+const TAKEN_MS = 10_000
+
 /** A claim that is ours, until another node takes the session from under it. */
 interface Settling {
   lost: boolean
@@ -61,6 +64,8 @@ export class Sessions {
   /** Sessions whose end is being stored. */
   readonly #ends = new Map<string, Promise<void>>()
   readonly #releases = new Map<string, Promise<void>>()
+  /** Lowest positions that sessions given up lately may need, should nobody take them after all. */
+  readonly #released = new Map<Session, Pos>()
   /** Clients that came while the engine was away, and others whose records may be somebody else's. */
   readonly #unclaimed = new Set<Session>()
   readonly #expiring: Deadlines<Session>
@@ -201,15 +206,20 @@ export class Sessions {
     const { engine, intake, saver } = this.#broker
     const session = this.#byId.get(clientId)
     intake.flush()
-    if (session === undefined) return engine.claim(clientId)
-    session.claiming = true
+    if (session !== undefined) session.claiming = true
     try {
       const claim = await engine.claim(clientId)
-      session.epoch = claim.epoch
+      if (session !== undefined) session.epoch = claim.epoch
       return claim
+    } catch (error) {
+      // Where it was asked of others, it may have happened.
+      if (engine.node !== null) this.#broker.sweep.doubt()
+      throw error
     } finally {
-      session.claiming = false
-      saver.claimed()
+      if (session !== undefined) {
+        session.claiming = false
+        saver.claimed()
+      }
     }
   }
 
@@ -230,6 +240,9 @@ export class Sessions {
     epoch: number,
     asked: number,
   ): Session | null {
+    // One that another node took is not what it was, even if it is still being saved.
+    const left = this.#byId.get(clientId)
+    if (left?.leaving === true) this.#forget(left)
     const known = this.#byId.get(clientId)
     const session = known ?? (stored === null ? null : this.#revive(stored))
     if (session === null) return null
@@ -432,9 +445,41 @@ export class Sessions {
       if (ours && this.#mustSave(session) && this.#broker.state === 'up') {
         await this.#broker.saver.profile(session).catch(() => {})
       }
-      if (this.#byId.get(id) === session) this.#forget(session)
+      if (this.#byId.get(id) === session) {
+        this.#watch(session)
+        this.#forget(session)
+      }
     }
     await this.#ends.get(id)?.catch(() => {})
+  }
+
+  /** Whoever asked for it may have died before taking it: then it is ours again. */
+  #watch(session: Session): void {
+    const { id, epoch } = session
+    if (!session.durable) return
+    this.#released.set(session, session.floor)
+    this.#broker.runtime.after(TAKEN_MS, () => {
+      const { engine, sweep } = this.#broker
+      const over = (): boolean => this.#released.delete(session)
+      if (this.has(id)) over()
+      else {
+        engine.claim(id, epoch).then(
+          (claim) => {
+            this.adopt(claim, DRAINED_MS)
+            over()
+          },
+          (error: unknown) => {
+            if (!(error instanceof EngineError && error.fault === 'fenced')) sweep.doubt()
+            over()
+          },
+        )
+      }
+    })
+  }
+
+  /** Lowest position that sessions may need which are not here, and not surely another node's. */
+  get releasedFloor(): Pos {
+    return Math.min(Number.POSITIVE_INFINITY, ...this.#released.values())
   }
 
   /** It is another node's, or about to be: nothing of it is left here, and nothing published. */

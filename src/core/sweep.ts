@@ -12,6 +12,8 @@ const FIRST_MS = 30_000
 const ROUND_MS = 3_600_000
 /** Milliseconds a node that nobody has heard of may own sessions: it may just have started. */
 const STRANGE_MS = 30_000
+/** Milliseconds after which a claim that was not answered is looked for. */
+const DOUBT_MS = 5_000
 /** Milliseconds over which the nodes that are left spread their rounds. */
 const JITTER_MS = 1_000
 /** Claims at once, and milliseconds between two lots of them: clients that come back go first. */
@@ -36,6 +38,8 @@ export class Sweep {
   #running = false
   #again = false
   #lapsed = false
+  /** Sessions that this node owns may be stored without being here: nothing may be forgotten that they need. */
+  #owes = false
   #stopped = false
 
   constructor(broker: Broker) {
@@ -65,9 +69,21 @@ export class Sweep {
     this.#in(0)
   }
 
+  /** Whether a stored session of this node may not be here. */
+  get owes(): boolean {
+    return this.#owes
+  }
+
+  /** A claim may have happened that nobody here knows of. */
+  doubt(): void {
+    this.#owes = true
+    this.#in(DOUBT_MS)
+  }
+
   /** This node gave up its sessions; those that nobody took are its own again when the engine is back. */
   lapsed(): void {
     this.#lapsed = true
+    this.#owes = true
   }
 
   resumed(): void {
@@ -90,17 +106,20 @@ export class Sweep {
       return
     }
     this.#running = true
+    const sound = this.#broker.state === 'up' && !this.#lapsed
+    this.#again = false
     try {
       await this.#claimAll(await this.#orphans())
+      if (sound && !this.#again && !this.#lapsed) this.#owes = false
     } catch (error) {
       this.#broker.report('sessions of dead nodes not taken up', String(error))
       this.#again = true
     }
     this.#running = false
     if (this.#stopped || this.#timer !== null) return
-    if (this.#again || this.#strange.size > 0) this.#in(STRANGE_MS)
+    if (this.#owes) this.#in(DOUBT_MS)
+    else if (this.#again || this.#strange.size > 0) this.#in(STRANGE_MS)
     else this.#in(ROUND_MS)
-    this.#again = false
   }
 
   async #orphans(): Promise<Orphan[]> {
