@@ -1,10 +1,11 @@
 // Who takes part: our own server, its peers, and the floor. For each: how to get it, how to start it at its best, what
 // it is allowed to keep in memory or on disk, and in which protocol it does a workload, if it can.
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { compile } from './generator.ts'
 import { type Command, cache, freePort, root, type Server, startServer } from './processes.ts'
+import { dataFolder } from './stored.ts'
 import type { Feature, Workload } from './workloads.ts'
 
 /** Beyond the command itself: what our server is started with so that it, too, runs at its best. */
@@ -28,6 +29,8 @@ export interface Ready {
   readonly version: string
   /** Starts it as suits this workload best. */
   start(workload: Workload): Promise<Server>
+  /** Starts it on a folder that it left behind, where it can keep one. */
+  startIn?(folder: string): Promise<Server>
 }
 
 export interface Missing {
@@ -144,6 +147,29 @@ function preparePeer(peer: Peer): Ready | Missing {
   }
 }
 
+/** As it is shipped: every acknowledgement waits for the disk. */
+function preparePartylineOnDisk(): Ready | Missing {
+  const ready = preparePartyline()
+  if ('missing' in ready) return ready
+  const main = path.join(root, 'dist', 'cli', 'main.js')
+  const startIn = async (folder: string) => {
+    const port = await freePort()
+    const args = [main, 'serve', String(port), '--engine', 'disk', '--data', folder]
+    const command = { file: process.execPath, args }
+    return startServer('partyline-disk', command, { port, websocketPort: port })
+  }
+  const start = async () => {
+    const folder = dataFolder()
+    const server = await startIn(folder)
+    const stop = async () => {
+      await server.stop()
+      rmSync(folder, { recursive: true, force: true })
+    }
+    return { ...server, stop }
+  }
+  return { version: ready.version, start, startIn }
+}
+
 function preparePartyline(): Ready | Missing {
   const main = path.join(root, 'dist', 'cli', 'main.js')
   if (!existsSync(main)) return { missing: 'dist/cli/main.js is not there; run npm run build' }
@@ -203,6 +229,15 @@ const partyline: Contender = {
   protocol: mqtt(MQTT_FEATURES, true),
 }
 
+const partylineOnDisk: Contender = {
+  name: 'Partyline (disk)',
+  role: 'ours',
+  settings:
+    'as shipped: disk engine, each acknowledgement after a sync; in the rows about what is stored',
+  prepare: preparePartylineOnDisk,
+  protocol: (workload) => (workload.group === 'stored' ? 'mqtt4' : undefined),
+}
+
 const mosquitto: Contender = {
   name: 'Mosquitto',
   role: 'peer',
@@ -215,7 +250,7 @@ const mosquitto: Contender = {
       version: [['-h'], /mosquitto version (\S+)/],
       args: (file) => ['-c', file],
     }),
-  protocol: mqtt(MQTT_FEATURES, false),
+  protocol: mqtt([...MQTT_FEATURES, 'stored'], false),
 }
 
 const nats: Contender = {
@@ -279,6 +314,7 @@ const floor: Contender = {
 
 export const contenders: readonly Contender[] = [
   partyline,
+  partylineOnDisk,
   nats,
   redis,
   mosquitto,

@@ -1,8 +1,10 @@
 // Carries out the workloads: all contenders of one workload are started fresh, warmed up once, and then take turns, one
 // run each per round, so that whatever else the machine does hits all of them alike.
+import { rmSync } from 'node:fs'
 import type { Contender, Ready } from './contenders.ts'
 import { type Generator, type LoadReport, runLoad, startLoad } from './generator.ts'
 import { pause, residentBytes, type Server } from './processes.ts'
+import { fullFolder, measureReplay, measureStart, syncRate, whileAway } from './stored.ts'
 import type { LoadOptions, Workload } from './workloads.ts'
 
 export interface Sizes {
@@ -14,6 +16,12 @@ export interface Sizes {
   readonly idleConnections: number
   /** Seconds between the last connection made and the look at the memory. */
   readonly idleWait: number
+  /** How much is in the folders of the rows about what is stored. */
+  readonly stored: {
+    readonly messages: number
+    readonly retained: number
+    readonly sessions: number
+  }
 }
 
 export interface Entrant {
@@ -28,7 +36,8 @@ export interface Sample {
   readonly round: number
   /**
    * rate: messages delivered a second; kept: rate as a share of the undisturbed rate; p50, p99, p999: microseconds;
-   * bytes: resident bytes per connection; seconds: time to make the connections.
+   * bytes: resident bytes per connection; seconds: time to make the connections; syncs: of the disk, a second;
+   * stopped, killed: seconds to start after either.
    */
   readonly metrics: Readonly<Record<string, number>>
   /** The generator used more processor time than the broker, so the broker may be capable of more. */
@@ -54,6 +63,9 @@ export async function measure(
   say: Say,
 ): Promise<Sample[]> {
   const able = takePart(workload, entrants)
+  if (workload.kind === 'replay' || workload.kind === 'start') {
+    return measureFolders(workload, able, sizes, say)
+  }
   if (workload.kind === 'idle') return measureIdle(workload, able, generator, sizes, say)
   const servers = new Map<Entrant, Server>()
   const samples: Sample[] = []
@@ -81,7 +93,7 @@ function turns(able: readonly Entrant[], round: number): Entrant[] {
   return [...able.slice(first), ...able.slice(0, first)]
 }
 
-type Figures = Pick<Sample, 'metrics' | 'generatorBound' | 'faults' | 'report'>
+export type Figures = Pick<Sample, 'metrics' | 'generatorBound' | 'faults' | 'report'>
 
 async function guarded(
   workload: Workload,
@@ -136,10 +148,17 @@ async function runOnce(
   const seconds = workload.kind === 'latency' ? sizes.latencySeconds : sizes.seconds
   const run = (load: LoadOptions) =>
     runLoad(generator, options(workload, load, one, server, { seconds }))
-  const before = workload.undisturbed && (await run(workload.undisturbed))
-  const report = await run(workload.load)
+  const { undisturbed, away } = workload
+  const among = (count: number, load: LoadOptions) =>
+    away === undefined ? run(load) : whileAway(server, count, () => run(load))
+  const before = undisturbed && (await among(1, undisturbed))
+  const report = await among(away ?? 0, workload.load)
   if (workload.kind === 'latency') return figures(report, latencies(report), false)
-  const metrics = { rate: report.per_second, ...(before && { kept: kept(report, before) }) }
+  const metrics = {
+    rate: report.per_second,
+    ...(before && { kept: kept(report, before) }),
+    ...(workload.besideSyncs && one.ready.startIn && { syncs: syncRate() }),
+  }
   return figures(report, metrics, report.generator_cpu > report.broker_cpu)
 }
 
@@ -197,6 +216,35 @@ async function besideFlood(
     flood.child.kill('SIGTERM')
     await flood.output.catch(() => '')
   }
+}
+
+/** Rows in which a server is started on what another left behind. */
+async function measureFolders(
+  workload: Workload,
+  able: readonly Entrant[],
+  sizes: Sizes,
+  say: Say,
+): Promise<Sample[]> {
+  const samples: Sample[] = []
+  const folder = workload.kind === 'start' ? await fullFolder(sizes) : ''
+  try {
+    for (let round = 1; round <= sizes.rounds; round++) {
+      for (const one of able) {
+        const { startIn } = one.ready
+        if (startIn === undefined) continue
+        const sample = await guarded(workload, one, round, () =>
+          workload.kind === 'start'
+            ? measureStart(folder, startIn)
+            : measureReplay(workload, startIn, sizes),
+        )
+        samples.push(sample)
+        say(line(sample, sizes.rounds))
+      }
+    }
+  } finally {
+    if (folder !== '') rmSync(folder, { recursive: true })
+  }
+  return samples
 }
 
 /** All contenders hold their connections at the same time, each made while nobody else was busy. */

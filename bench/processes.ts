@@ -35,11 +35,11 @@ export interface Command {
   readonly env?: Readonly<Record<string, string>>
 }
 
-const STARTUP_MS = 15_000
+const STARTUP_MS = 120_000
 
 /**
  * Starts a server and resolves once it accepts connections on the port. Its output goes to a file in .cache/bench/logs.
- * Rejects with the last lines of that file when it ends or stays silent for 15 s.
+ * Rejects with the last lines of that file when it ends or stays silent for 2 minutes.
  */
 export async function startServer(
   name: string,
@@ -113,6 +113,18 @@ function connects(port: number): Promise<boolean> {
 }
 
 export const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
+
+/** Processor time of a process in seconds, or undefined where there is no /proc. */
+export function cpuSeconds(pid: number): number | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+    // Fields 14 and 15 of proc(5), counted in hundredths of a second.
+    return (Number(fields[11]) + Number(fields[12])) / 100
+  } catch {
+    return undefined
+  }
+}
 
 /** Resident memory of a process in bytes, or undefined where there is no /proc. */
 export function residentBytes(pid: number): number | undefined {

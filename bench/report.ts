@@ -1,5 +1,6 @@
 // Writes what was measured for people: the table on the terminal, bench/RESULTS.md and the charts beside it.
 import type { Verdict } from './goals.ts'
+import type { Sizes } from './measure.ts'
 import { type Chart, drawChart, short } from './plot.ts'
 import type { RatioInterval } from './statistics.ts'
 import type { Row } from './summary.ts'
@@ -25,6 +26,7 @@ export interface Facts {
   readonly seconds: number
   readonly idleConnections: number
   readonly idleWait: number
+  readonly stored: Sizes['stored']
   readonly participants: readonly Participant[]
   readonly absentees: readonly Absentee[]
   /** The protocol of a participant in a workload, or undefined when it cannot do it. */
@@ -39,6 +41,9 @@ const METRIC_TITLES: Readonly<Record<string, string>> = {
   p999: ', p99.9',
   bytes: ', bytes each',
   seconds: ', time to make them',
+  syncs: ', syncs a second of the disk itself',
+  stopped: ', after an orderly stop',
+  killed: ', after kill -9',
 }
 
 const FORMATS: Readonly<Record<string, (value: number) => string>> = {
@@ -49,6 +54,9 @@ const FORMATS: Readonly<Record<string, (value: number) => string>> = {
   p999: microseconds,
   bytes: (value) => `${(value / 1000).toFixed(1)} KB`,
   seconds: (value) => `${value.toFixed(2)} s`,
+  syncs: short,
+  stopped: (value) => `${value.toFixed(2)} s`,
+  killed: (value) => `${value.toFixed(2)} s`,
 }
 
 function microseconds(value: number): string {
@@ -61,7 +69,9 @@ const formatted = (row: Row, value: number) => FORMATS[row.metric]!(value)
 function cell(row: Row, name: string, facts: Facts): string {
   const value = row.medians.get(name)
   if (value === undefined) {
-    return facts.protocol(name, row.workload) === undefined ? '–' : 'failed'
+    // The disk is measured once, beside the server that waits for it.
+    const absent = facts.protocol(name, row.workload) === undefined || row.metric === 'syncs'
+    return absent ? '–' : 'failed'
   }
   const trouble = row.troubles.has(name) ? ' †' : ''
   const bound = row.generatorBound.has(name) && row.workload.kind === 'throughput' ? ' ᵍ' : ''
@@ -185,6 +195,8 @@ export function resultsPage(
     'peer is in italics. The ratios are geometric means of the ratios of each round, with their 95 % interval; for',
     'latency, memory and time a smaller ratio is better.',
     'ᵍ generator-bound: the load generator used more processor time than the broker, which may be capable of more.',
+    `Stored rows: a subscriber that is there takes 1 024 messages at once; a replay is of ${facts.stored.messages} messages by one session, of`,
+    `a fortieth of them by each of 400; the start is with ${facts.stored.retained} retained messages and ${facts.stored.sessions} sessions.`,
     `Idle: ${facts.idleConnections} connections, ${facts.idleWait} s after the last was made.`,
     '',
     ...mainTable(rows, facts, ours),

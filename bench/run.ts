@@ -20,10 +20,15 @@ const USAGE = `npm run bench -- [options]
   --rounds N       rounds (default 5; with --quick 3)
   --seconds S      seconds of sending in one run (default 1.5; with --quick 0.4)
   --connections N  idle connections (default 15000)
+  --large          replays of a million messages, starts with a million retained messages and 100 000
+                   sessions (default: a tenth of each)
   --out FOLDER     where results.json, RESULTS.md and the charts go (default bench/; with
                    --quick, --only or --peers .cache/bench/, so that a partial run does not
                    replace the published figures)
   --list           names the workloads and the contenders`
+
+const LARGE = { messages: 1_000_000, retained: 1_000_000, sessions: 100_000 }
+const USUAL = { messages: 100_000, retained: 100_000, sessions: 10_000 }
 
 interface Choice {
   readonly sizes: Sizes
@@ -46,6 +51,7 @@ function readOptions(argv: readonly string[]): Choice | 'list' | 'help' {
       rounds: { type: 'string' },
       seconds: { type: 'string' },
       connections: { type: 'string' },
+      large: { type: 'boolean', default: false },
       out: { type: 'string' },
       list: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -65,6 +71,7 @@ function readOptions(argv: readonly string[]): Choice | 'list' | 'help' {
       latencySeconds: quick ? 0.5 : Math.max(seconds, 2),
       idleConnections: Math.ceil(positive('--connections', values.connections, 15_000)),
       idleWait: quick ? 2 : 30,
+      stored: values.large ? LARGE : USUAL,
     },
     workloads: chosenWorkloads(values.only, quick),
     contenders: chosenContenders(values.peers),
@@ -143,6 +150,7 @@ function gatherFacts(choice: Choice, generator: Generator, field: Field): Facts 
     seconds: choice.sizes.seconds,
     idleConnections: choice.sizes.idleConnections,
     idleWait: choice.sizes.idleWait,
+    stored: choice.sizes.stored,
     participants: field.entrants.map(({ contender, ready }) => ({
       name: contender.name,
       version: ready.version,
@@ -192,7 +200,8 @@ async function main(): Promise<void> {
   for (const { name, reason } of field.absentees) console.error(`missing: ${name} (${reason})`)
   const facts = gatherFacts(choice, generator, field)
   const roles: Roles = {
-    ours: contenders.find((one) => one.role === 'ours')!.name,
+    ours: 'Partyline',
+    oursOnDisk: 'Partyline (disk)',
     floor: contenders.find((one) => one.role === 'floor')!.name,
     peers: contenders.filter((one) => one.role === 'peer').map((one) => one.name),
   }

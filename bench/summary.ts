@@ -23,6 +23,8 @@ export interface Row {
 
 export interface Roles {
   readonly ours: string
+  /** Our server in the rows about what is stored. */
+  readonly oursOnDisk: string
   readonly floor: string
   readonly peers: readonly string[]
 }
@@ -32,18 +34,25 @@ const METRICS: Record<Workload['kind'], readonly string[]> = {
   latency: ['p50', 'p99', 'p999'],
   isolation: ['p50', 'p99'],
   idle: ['bytes', 'seconds'],
+  replay: ['rate'],
+  start: ['stopped', 'killed'],
+}
+
+function metricsOf({ kind, undisturbed, besideSyncs }: Workload): readonly string[] {
+  if (undisturbed) return ['rate', 'kept']
+  return besideSyncs ? ['rate', 'syncs'] : METRICS[kind]
 }
 
 /** The rows of one workload. A row without our own figures still shows the peers'. */
 export function summarize(
   workload: Workload,
   samples: readonly Sample[],
-  { ours, floor, peers }: Roles,
+  { ours: inMemory, oursOnDisk, floor, peers }: Roles,
 ): Row[] {
+  const ours = workload.group === 'stored' ? oursOnDisk : inMemory
   const own = samples.filter((sample) => sample.workload === workload.name)
-  const metrics = workload.undisturbed ? ['rate', 'kept'] : METRICS[workload.kind]
-  return metrics.map((metric) => {
-    const higherIsBetter = workload.kind === 'throughput'
+  return metricsOf(workload).map((metric) => {
+    const higherIsBetter = workload.kind === 'throughput' || workload.kind === 'replay'
     const medians = new Map<string, number>()
     for (const name of new Set(own.map((sample) => sample.contender))) {
       const values = valuesOf(own, name, metric).map(([, value]) => value)

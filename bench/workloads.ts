@@ -5,15 +5,25 @@
 export type LoadOptions = Readonly<Record<string, number | string | true>>
 
 /** What a broker must offer to take part. */
-export type Feature = 'shared' | 'mqtt5' | 'qos' | 'retain' | 'websocket' | 'mixed'
+export type Feature =
+  | 'shared'
+  | 'mqtt5'
+  | 'qos'
+  | 'retain'
+  | 'websocket'
+  | 'mixed'
+  /** Keeps messages for sessions that are away. */
+  | 'stored'
+  /** Keeps them on disk, and can be started anew on the same folder. */
+  | 'disk'
 
 export interface Workload {
   readonly name: string
   readonly title: string
   /** throughput: messages delivered a second. The other kinds are described in measure.ts. */
-  readonly kind: 'throughput' | 'latency' | 'isolation' | 'idle'
+  readonly kind: 'throughput' | 'latency' | 'isolation' | 'idle' | 'replay' | 'start'
   /** Rows that are judged together in the goals. */
-  readonly group: 'QoS 0' | 'QoS 1 and 2' | 'doors' | 'neighbours' | 'latency' | 'idle'
+  readonly group: 'QoS 0' | 'QoS 1 and 2' | 'doors' | 'neighbours' | 'latency' | 'idle' | 'stored'
   readonly load: LoadOptions
   readonly needs: readonly Feature[]
   /** The protocol of our own server and of MQTT peers; the default is MQTT 3.1.1. */
@@ -24,6 +34,10 @@ export interface Workload {
   readonly quick: boolean
   /** Run directly before, in the same round: the same load without the disturbance that this row adds. */
   readonly undisturbed?: LoadOptions
+  /** Sessions that are away and owed every message at QoS 1, except in the undisturbed run, where it is one. */
+  readonly away?: number
+  /** Shows the disk's own rate of syncs beside ours. */
+  readonly besideSyncs?: true
 }
 
 type Details = Partial<Omit<Workload, 'name' | 'title' | 'load'>>
@@ -43,6 +57,8 @@ const many = { publishers: 10, subscribers: 10 }
 const tenReaders = { publishers: 1, subscribers: 10 }
 const nineteenReaders = { publishers: 1, subscribers: 19 }
 const qos = { group: 'QoS 1 and 2', needs: ['qos'] } as const
+const stored = { group: 'stored', needs: ['qos', 'stored'], away: 1 } as const
+const onDisk = { group: 'stored', needs: ['qos', 'disk'] } as const
 const latency = { kind: 'latency', group: 'latency', floor: true } as const
 
 export const workloads: readonly Workload[] = [
@@ -134,5 +150,44 @@ export const workloads: readonly Workload[] = [
     'idle connections with one subscription each',
     { publishers: 0, hold: true },
     { kind: 'idle', group: 'idle' },
+  ),
+  workload(
+    'stored-w1',
+    'QoS 1, stored for a session that is away, 1 → 1, window 1',
+    { qos: 1, window: 1 },
+    { ...stored, besideSyncs: true },
+  ),
+  workload('stored-w20', 'the same, window 20', { qos: 1, window: 20 }, stored),
+  workload('stored-w256', 'the same, window 256', { qos: 1, window: 256 }, stored),
+  workload('stored-w1000', 'the same, window 1 000', { qos: 1, window: 1000 }, stored),
+  workload(
+    'stored-50to1',
+    'QoS 1, stored for a session that is away, 50 → 1, window 20',
+    { qos: 1, window: 20, publishers: 50 },
+    stored,
+  ),
+  workload(
+    'away-1000',
+    'QoS 1, stored for 1 000 sessions that are away, 1 → 1, window 256',
+    { qos: 1, window: 256 },
+    { ...onDisk, away: 1000, undisturbed: { qos: 1, window: 256 } },
+  ),
+  workload(
+    'replay-1',
+    'replay from disk by 1 session, its window 1 024',
+    {},
+    { ...onDisk, kind: 'replay', away: 1 },
+  ),
+  workload(
+    'replay-400',
+    'replay from disk by 400 sessions at once, window of each 1 024',
+    {},
+    { ...onDisk, kind: 'replay', away: 400 },
+  ),
+  workload(
+    'start',
+    'start with retained messages and stored sessions',
+    {},
+    { ...onDisk, kind: 'start' },
   ),
 ]

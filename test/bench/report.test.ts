@@ -9,7 +9,12 @@ import { drawCharts, type Facts, resultsPage, terminalTable } from '../../bench/
 import { summarize } from '../../bench/summary.ts'
 import { workloads } from '../../bench/workloads.ts'
 
-const roles = { ours: 'Partyline', floor: 'floor', peers: ['NATS', 'Redis', 'Mosquitto'] }
+const roles = {
+  ours: 'Partyline',
+  oursOnDisk: 'Partyline (disk)',
+  floor: 'floor',
+  peers: ['NATS', 'Redis', 'Mosquitto'],
+}
 const workload = (name: string) => workloads.find((one) => one.name === name)!
 
 function samples(name: string, metric: string, figures: Record<string, number[]>): Sample[] {
@@ -24,6 +29,7 @@ function samples(name: string, metric: string, figures: Record<string, number[]>
 const facts: Facts = {
   ...{ date: '2000-01-01', machine: 'a machine', command: 'npm run bench', generator: '' },
   ...{ rounds: 3, seconds: 1, idleConnections: 10, idleWait: 1 },
+  stored: { messages: 100, retained: 10, sessions: 1 },
   participants: ['Partyline', 'NATS', 'Redis', 'Mosquitto', 'floor'].map((name) => ({
     ...{ name, version: '1', settings: '' },
   })),
@@ -123,6 +129,28 @@ describe('the goals', () => {
     expect(found(verdictsOf('qos1-w20', 'rate', figures), 'QoS 1 and 2').met).toBe(false)
     const better = { ...figures, Partyline: [31] }
     expect(found(verdictsOf('qos1-w20', 'rate', better), 'QoS 1 and 2').met).toBe(true)
+  })
+
+  test('hold the server that syncs against the one that does not, and against its own disk', () => {
+    const fast = { 'Partyline (disk)': [310], Mosquitto: [100] }
+    expect(found(verdictsOf('stored-w256', 'rate', fast), 'stored-w256')).toMatchObject({
+      met: true,
+      measured: '3.10 ×',
+    })
+    const slow = { 'Partyline (disk)': [290], Mosquitto: [100] }
+    expect(found(verdictsOf('stored-w256', 'rate', slow), 'stored-w256').met).toBe(false)
+    const alone = samples('stored-w1', 'rate', { 'Partyline (disk)': [300, 500] })
+    for (const [metrics, met] of [
+      [{ rate: 300, syncs: 900 }, true],
+      [{ rate: 300, syncs: 1000 }, false],
+    ] as const) {
+      const all = alone.map((one) => ({ ...one, metrics }))
+      const verdicts = judge(summarize(workload('stored-w1'), all, roles), all, roles)
+      expect(found(verdicts, 'one stored message at a time').met).toBe(met)
+    }
+    const replays = verdictsOf('replay-400', 'rate', { 'Partyline (disk)': [299_999] })
+    expect(found(replays, 'replay-400').met).toBe(false)
+    expect(found(replays, 'replay-1').met).toBeUndefined()
   })
 
   test('allow 0.2 ms over the best latency, or the factor where that is more', () => {
