@@ -208,7 +208,6 @@ export const OPTIONS: readonly Option[] = [
     key: 'logFull',
     flag: 'log-full',
     kind: 'choice',
-    placeholder: 'WHO',
     choices: LOG_FULL,
     default: 'evict',
     group: 'Storage',
