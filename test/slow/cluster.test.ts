@@ -2,6 +2,7 @@
 // where its client is.
 
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { ClusterProcess } from '../support/cluster-process.ts'
 import { join } from '../support/mqtt-js.ts'
 import { NatsCluster } from '../support/nats.ts'
 import { until } from '../support/nats-nodes.ts'
@@ -10,12 +11,13 @@ import { startServer, type TestServer } from '../support/server.ts'
 
 describeWith(['nats-server'], 'cluster', (programs) => {
   let nats: NatsCluster
+  let engine: string
   let a: TestServer
   let b: TestServer
 
   beforeAll(async () => {
     nats = await NatsCluster.start(programs['nats-server'], 3)
-    const engine = nats.addresses.map((address) => `nats://${address}`).join(',')
+    engine = nats.addresses.map((address) => `nats://${address}`).join(',')
     const natsMonitor = nats.servers.map(({ monitor }) => monitor)
     a = await startServer({ engine, natsMonitor, natsName: 'a' })
     b = await startServer({ engine, natsMonitor, natsName: 'b' })
@@ -72,5 +74,41 @@ describeWith(['nats-server'], 'cluster', (programs) => {
     expect(await there.inbox.text()).toBe('4')
     await there.leave()
     await writer.leave()
+  })
+
+  test('kill -9 of a node: its client goes on elsewhere at once, and its wills are published once', async () => {
+    const node = await ClusterProcess.start('doomed', engine)
+    const watcher = await join(a, { clientId: 'watcher' })
+    await watcher.client.subscribeAsync('gone/#', { qos: 1 })
+    const asked = { clientId: 'survivor', clean: false, properties: { sessionExpiryInterval: 60 } }
+    const will = (of: string) => ({
+      topic: `gone/${of}`,
+      payload: Buffer.from('bye'),
+      qos: 1 as const,
+    })
+    const survivor = await join(node.address, { ...asked, will: will('survivor') })
+    await survivor.client.subscribeAsync('work', { qos: 1 })
+    await join(node.address, { clientId: 'victim', will: will('victim') })
+    const writer = await join(a, { clientId: 'writer' })
+    const write = (n: number) => writer.client.publishAsync('work', String(n), { qos: 1 })
+    for (let n = 1; n <= 5; n++) await write(n)
+    await survivor.inbox.take(5)
+    const began = performance.now()
+    await node.kill()
+    for (let n = 6; n <= 10; n++) await write(n)
+    const back = await join(b, asked)
+    expect(performance.now() - began).toBeLessThan(2_000)
+    expect(back.connack.sessionPresent).toBe(true)
+    await until('all is there', () => back.inbox.size >= 5)
+    const texts = new Set((await back.inbox.take(back.inbox.size)).map((m) => Number(m.payload)))
+    // What the dead node had not saved yet may come again.
+    for (let n = 6; n <= 10; n++) expect(texts).toContain(n)
+    const gone = await watcher.inbox.next(60_000)
+    expect(gone.topic).toBe('gone/victim')
+    // Nobody else's: the survivor's connection is new, and without a will.
+    await write(11)
+    await until('it goes on', () => back.inbox.size > 0)
+    expect(watcher.inbox.size).toBe(0)
+    await Promise.all([back.leave(), watcher.leave(), writer.leave()])
   })
 })
