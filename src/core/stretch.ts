@@ -66,7 +66,8 @@ export class Stretch {
       }
     }
     for (const group of this.#broker.groups.values()) {
-      if (group.floor < before) group.evict(before, losses.get(group) ?? 0)
+      // A group without durable members reads what memory holds, and nothing of this.
+      if (group.durable && group.floor < before) group.evict(before, losses.get(group) ?? 0)
     }
   }
 

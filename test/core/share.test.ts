@@ -70,6 +70,28 @@ describe('a shared group', () => {
     expect(b.hears().length).toBe(5)
   })
 
+  it('that nobody durable is in loses nothing to the ageing of what others are owed', async () => {
+    const house = await House.open()
+    const lasting = await house.comes('lasting', { expiry: 100 })
+    house.subscribes(lasting, 'other')
+    const a = await house.comes('a', { receiveMaximum: 1 })
+    house.subscribes(a, '$share/g/t')
+    for (const payload of ['1', '2', '3']) void house.says('t', payload)
+    await house.turns()
+    void house.says('other', 'x')
+    await house.turns()
+    lasting.acks(1)
+    await house.passes(10_000)
+    const heard: string[] = []
+    for (let i = 0; i < 3; i++) {
+      const ids = a.sent.map(({ packetId }) => packetId)
+      heard.push(...a.hears())
+      a.acks(...ids)
+      await house.turns()
+    }
+    expect(heard).toEqual(['1', '2', '3'])
+  })
+
   it('has a member once, however often it subscribes', async () => {
     const house = await House.open()
     const a = await house.comes('a')
