@@ -96,7 +96,12 @@ export abstract class Cursor {
           if (!this.#advance(record)) return
         }
         if (scanned > this.scan) this.scan = scanned
-        this.wake(log)
+        // However long the log is that holds nothing for this cursor: others have their turns meanwhile.
+        this.#busy = true
+        log.nextTurn(() => {
+          this.#busy = false
+          this.wake(log)
+        })
       },
       () => {
         // The engine says itself what is wrong. A client that only listens would never wake us.

@@ -3,6 +3,7 @@
 
 import type { Engine, LogRecord } from './engine.ts'
 import type { Limits } from './limits.ts'
+import { OldRecords } from './old-records.ts'
 import type { Retained } from './retained.ts'
 import type { Router } from './router.ts'
 import type { Runtime } from './runtime.ts'
@@ -21,6 +22,7 @@ export class Log {
   readonly #retained: Retained
   readonly #limits: Limits
   readonly #runtime: Runtime
+  readonly #old: OldRecords
   /** Oldest first; `#head` is the index of the oldest still kept. */
   #tail: LogRecord[] = []
   #head = 0
@@ -43,6 +45,7 @@ export class Log {
     this.#retained = retained
     this.#limits = limits
     this.#runtime = runtime
+    this.#old = new OldRecords(engine, runtime)
   }
 
   /** Position of the newest message delivered. */
@@ -137,16 +140,19 @@ export class Log {
   }
 
   /** Records the engine stored after `scan`, up to what memory holds. */
-  read(scan: Pos): Promise<{ records: LogRecord[]; scanned: Pos }> {
-    return this.#engine.read(scan, this.#floor)
+  read(scan: Pos): Promise<{ records: readonly LogRecord[]; scanned: Pos }> {
+    return this.#old.read(scan, this.#floor)
   }
 
   /** The message at that position, for sending it again; null when it is gone. */
   async message(pos: Pos): Promise<Message | null> {
     if (pos > this.#last) await this.reached(pos)
-    const record = this.after(pos - 1) ?? (await this.#engine.read(pos - 1, pos)).records[0] ?? null
-    if (record === null) return null
-    return record.messages[pos - record.first] ?? null
+    const record = this.after(pos - 1) ?? (await this.#oldRecord(pos))
+    return record?.messages[pos - record.first] ?? null
+  }
+
+  async #oldRecord(pos: Pos): Promise<LogRecord | undefined> {
+    return (await this.#old.read(pos - 1, Math.max(pos, this.#floor))).records[0]
   }
 }
 
