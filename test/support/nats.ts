@@ -22,16 +22,25 @@ export class NatsServer {
   readonly #ports: Ports
   readonly #routes: readonly number[]
   readonly #folder: string
+  readonly #more: readonly string[]
   #child: ChildProcess | null = null
   #exited: Promise<void> = Promise.resolve()
   /** What it logged. */
   output = ''
 
-  constructor(program: Program, name: string, ports: Ports, routes: readonly number[]) {
+  /** `more` are further lines of its configuration. */
+  constructor(
+    program: Program,
+    name: string,
+    ports: Ports,
+    routes: readonly number[],
+    more: readonly string[],
+  ) {
     this.name = name
     this.#program = program
     this.#ports = ports
     this.#routes = routes
+    this.#more = more
     this.#folder = fs.mkdtempSync(path.join(os.tmpdir(), 'partyline-nats-'))
   }
 
@@ -99,6 +108,7 @@ export class NatsServer {
   #configuration(): string {
     const { client, cluster, monitor } = this.#ports
     const lines = [
+      ...this.#more,
       `server_name: ${this.name}`,
       `listen: 127.0.0.1:${client}`,
       `http: 127.0.0.1:${monitor}`,
@@ -121,7 +131,11 @@ export class NatsCluster {
   }
 
   /** Resolves when JetStream has its first leader. */
-  static async start(program: Program, count: number): Promise<NatsCluster> {
+  static async start(
+    program: Program,
+    count: number,
+    more: readonly string[] = [],
+  ): Promise<NatsCluster> {
     const free = await freePorts(count * 3)
     const ports = Array.from({ length: count }, (_, n) => ({
       client: free[n * 3]!,
@@ -129,7 +143,7 @@ export class NatsCluster {
       monitor: free[n * 3 + 2]!,
     }))
     const routes = count === 1 ? [] : ports.map(({ cluster }) => cluster)
-    const servers = ports.map((own, n) => new NatsServer(program, `s${n + 1}`, own, routes))
+    const servers = ports.map((own, n) => new NatsServer(program, `s${n + 1}`, own, routes, more))
     for (const server of servers) server.start()
     const cluster = new NatsCluster(servers)
     await cluster.ready()
@@ -176,8 +190,8 @@ export class NatsCluster {
   }
 
   /** Deletes every stream: what was stored is gone. */
-  async clear(): Promise<void> {
-    const nc = await connect({ servers: this.addresses })
+  async clear(login: { user?: string; pass?: string } = {}): Promise<void> {
+    const nc = await connect({ servers: this.addresses, ...login })
     const names = await nc.request('$JS.API.STREAM.NAMES', '', { timeout: 5_000 })
     for (const name of names.json<{ streams: string[] | null }>().streams ?? []) {
       await nc.request(`$JS.API.STREAM.DELETE.${name}`, '', { timeout: 5_000 })
