@@ -2,8 +2,12 @@
 // messages end the same everywhere, and servers that die cost time but no message.
 
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { tooOld } from '../../src/engine/nats/connection.ts'
+import { Api } from '../../src/engine/nats/api.ts'
+import { Connection, tooOld } from '../../src/engine/nats/connection.ts'
+import { Intents } from '../../src/engine/nats/intents.ts'
 import type { NatsOptions } from '../../src/engine/nats/options.ts'
+import { Names } from '../../src/engine/nats/options.ts'
+import { Reader } from '../../src/engine/nats/reader.ts'
 import {
   faultOf,
   flowOf,
@@ -12,6 +16,7 @@ import {
   payloads,
   readAll,
   record,
+  resolveTopic,
   sessionsOf,
 } from '../engine/contract.ts'
 import { Gate, NatsCluster } from '../support/nats.ts'
@@ -342,6 +347,39 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     expect((await b.engine.claim('ann')).stored?.flow.receiving).toEqual([1])
   })
 
+  test('whether an append happened is found out, and that it never will is made sure', async () => {
+    const a = await start('a')
+    await a.engine.append(say('1'))
+    const options = { prefix: `n${made}`, runtime: { now: Date.now, random: Math.random } }
+    const connection = await Connection.open(
+      { servers: cluster.addresses, resolve: resolveTopic, ...options },
+      'asks',
+    )
+    const reader = new Reader(new Api(connection))
+    const names = new Names(options)
+    const lost = (group: string, at = Date.now()) =>
+      new Intents(reader, names, Date.now, () => 0).unfulfilled([
+        { group, packetIds: [7], after: 0, at },
+      ])
+    const { value: stored } = await reader.all(names.log, names.subject('l', '*')).next()
+    const old = Date.now() - 50_000
+    expect(await lost(stored.id)).toEqual(new Set())
+    expect(await lost(stored.id, old)).toEqual(new Set())
+    expect(await lost('never')).toEqual(new Set([7]))
+    // Asked again, and looked for later: the empty record is not mistaken for the append.
+    expect(await lost('never')).toEqual(new Set([7]))
+    expect(await lost('never', old)).toEqual(new Set([7]))
+    expect(await lost('neither', old)).toEqual(new Set([7]))
+    // Should it still come, it is refused.
+    const late = reader.api.store(names.subject('l', 'a'), Buffer.from('late'), {
+      'Nats-Msg-Id': 'never',
+    })
+    expect((await late).duplicate).toBe(true)
+    await a.engine.append(say('2'))
+    expect(payloads(await readAll(a.engine))).toEqual(['1', '2'])
+    await connection.close()
+  })
+
   test('what one node forgets, another may still need', async () => {
     const [a, b] = [await start('a'), await start('b')]
     for (let n = 1; n <= 5; n++) await a.engine.append(say(String(n)))
@@ -418,6 +456,9 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     await new Promise((resolve) => setTimeout(resolve, 3_000))
     expect(payloads(await readAll(a.engine))).toEqual(['1', '2', '3'])
     expect((await a.engine.claim('ann')).stored?.profile).toEqual(PROFILE)
+    // Nothing is left of it: now it holds nobody up.
+    await a.engine.truncate(a.engine.bounds().last)
+    await until('all is forgotten', async () => (await readAll(a.engine)).length === 0)
     gate.mend()
     await until('b is back', () => b.states.length === 2)
     expect(await faultOf(b.engine.save([{ id: 'ann', epoch, profile: PROFILE }]))).toBe('fenced')

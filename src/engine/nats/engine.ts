@@ -428,8 +428,8 @@ export class NatsEngine implements Engine {
   async #refreshed(): Promise<void> {
     if (this.#closed) return
     await this.#look()
-    if (this.#presence.alone) return
-    const upTo = this.#presence.forgettable
+    const { alone, wish, forgettable } = this.#presence
+    const upTo = alone ? wish : forgettable
     if (upTo > this.#floor) await this.#forget(upTo)
     if (this.#presence.dead.length > 0 && ++this.#rounds % BURY_ROUNDS === 0) await this.#bury()
   }
