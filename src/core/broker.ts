@@ -10,6 +10,7 @@ import { Intake, type Publisher } from './intake.ts'
 import { DEFAULT_LIMITS, type Limits } from './limits.ts'
 import type { Sending } from './link.ts'
 import { Log } from './log.ts'
+import { Peers } from './peers.ts'
 import { Retained } from './retained.ts'
 import { Retention } from './retention.ts'
 import { Router } from './router.ts'
@@ -98,6 +99,8 @@ export class Broker {
   readonly sending: Sending
   readonly #retention: Retention
   readonly sweep: Sweep
+  /** Other nodes; null where there can be none. */
+  readonly #peers: Peers | null
   readonly #self: SelfPublisher
   #state: 'new' | 'up' | 'down' | 'failed' | 'closed' = 'new'
   #why = ''
@@ -117,7 +120,7 @@ export class Broker {
     const { engine, runtime, limits, counters } = this
     this.topics = new Topics(limits, counters, runtime)
     this.router = new Router(this.topics, counters, runtime)
-    this.retained = new Retained(limits, counters)
+    this.retained = new Retained(limits, counters, engine.node !== null)
     this.log = new Log(engine, this.router, this.retained, limits, runtime)
     const append = (record: LogRecord): Promise<void> => {
       this.#retention.expects(record)
@@ -128,6 +131,7 @@ export class Broker {
     this.sessions = new Sessions(this)
     this.#retention = new Retention(this)
     this.sweep = new Sweep(this)
+    this.#peers = engine.node === null ? null : new Peers(this)
     this.#self = new SelfPublisher()
     this.sending = {
       message: NO_MESSAGE,
@@ -169,6 +173,7 @@ export class Broker {
     this.#state = 'closed'
     this.sessions.stop()
     this.sweep.stop()
+    this.#peers?.stop()
     await this.saver.flush()
     await this.engine.close()
   }
@@ -179,11 +184,14 @@ export class Broker {
         this.log.accept(record)
         if (record.wanted.includes(true)) this.#retention.stored()
       },
-      retained: (change) => this.retained.restore(change, this.log.last),
-      cast: () => {},
+      retained: (change) => this.retained.restore(change),
+      cast: (from, bytes) => this.#peers?.heard(from, bytes),
       kick: (id) => this.sessions.release(id),
       state: (state, why) => this.#changed(state, why),
-      node: (id, up) => this.sweep.node(id, up),
+      node: (id, up) => {
+        this.#peers?.node(id, up)
+        this.sweep.node(id, up)
+      },
       lapsed: () => {
         this.report('lapsed', 'sessions are given up, since other nodes may take them')
         this.sessions.lapsed()
@@ -330,6 +338,7 @@ export class Broker {
   #attachSubscription(subscription: Subscription): void {
     const { session, group } = subscription
     session.addSubscription(subscription)
+    this.#peers?.added(group?.filter ?? subscription.filter)
     if (group === null) {
       this.router.add(subscription.filter, subscription)
       return
@@ -344,6 +353,7 @@ export class Broker {
   #detachSubscription(subscription: Subscription, replaced: boolean): void {
     const { session, group } = subscription
     session.removeSubscription(subscription.filter)
+    this.#peers?.removed(group?.filter ?? subscription.filter)
     if (group === null) {
       this.router.remove(subscription.filter, subscription)
       return
@@ -445,7 +455,9 @@ export class Broker {
    * Keeps a copy of a retained message of QoS 0, which no record carries. `pos` is the place in the log that it
    * comes behind: the tail, or what its publisher sent before it.
    */
-  retain(message: Message, pos: Pos = this.log.last): void {
+  retain(message: Message, behind: Pos = this.log.last): void {
+    // Another node may have heard more of the log than this one: what comes now is newer all the same.
+    const pos = this.engine.node === null ? behind : this.#newest(message, behind)
     if (!this.retained.room(message) || !this.retained.apply(message, pos)) return
     const { name } = message.topic
     // The server's own figures are of this moment and this node: never stored.
@@ -454,6 +466,10 @@ export class Broker {
     this.engine.retain([change]).catch((error: unknown) => {
       this.report('retained message not stored', `${name}: ${String(error)}`)
     })
+  }
+
+  #newest({ topic }: Message, behind: Pos): Pos {
+    return behind === this.log.last ? Math.max(behind, this.retained.posOf(topic.name)) : behind
   }
 
   publishWill(will: Will, publisher: string): void {

@@ -95,7 +95,6 @@ export class Log {
       for (const group of groups) group.offer(pos, message)
     }
     if (this.#awaited.length > 0) this.#tellReached()
-    this.#retained.heard(this.#last)
   }
 
   /** Resolves when everything up to that position was delivered. */

@@ -8,6 +8,9 @@ import type { Limits } from './limits.ts'
 import { Trie } from './trie.ts'
 import { type Message, NO_BYTES, type Pos } from './types.ts'
 
+/** Cleared topics that are remembered. */
+const CLEARED_MAX = 10_000
+
 export interface RetainedEntry {
   message: Message
   pos: Pos
@@ -17,12 +20,18 @@ export class Retained {
   readonly #limits: Limits
   readonly #counters: Counters
   readonly #byName = new Trie<RetainedEntry>()
-  /** Topics cleared by a change from another node that the log here has not come to yet, with its position. */
+  /**
+   * Topics cleared lately, with the position: with several nodes, changes of QoS 0 and those of the log come by
+   * two ways, and what was stored before may be heard after.
+   */
   readonly #cleared = new Map<string, Pos>()
+  readonly #shared: boolean
   #count = 0
   #bytes = 0
 
-  constructor(limits: Limits, counters: Counters) {
+  /** `shared` where other nodes change retained messages too. */
+  constructor(limits: Limits, counters: Counters, shared = false) {
+    this.#shared = shared
     this.#limits = limits
     this.#counters = counters
   }
@@ -63,8 +72,10 @@ export class Retained {
     }
     if (message.payload.length === 0) {
       if (known !== null) this.#byName.delete(name)
+      this.#rememberCleared(name, pos)
       return true
     }
+    if (this.#cleared.size > 0) this.#cleared.delete(name)
     const own: Message = {
       ...message,
       payload: loneCopy(message.payload),
@@ -87,26 +98,33 @@ export class Retained {
     this.apply(message, pos)
   }
 
-  /** What an engine brings from an earlier run or another node. `last` is the position this node has heard. */
-  restore(change: RetainedMessage, last: Pos): void {
-    const { topic, message, pos } = change
-    if (message !== null) {
-      if (this.apply(message, pos)) this.#cleared.delete(topic)
-      return
-    }
-    this.#remove(topic, pos)
-    if (pos > last) this.#cleared.set(topic, Math.max(pos, this.#cleared.get(topic) ?? 0))
+  /** What an engine brings from an earlier run or another node. */
+  restore({ topic, message, pos }: RetainedMessage): void {
+    if (message !== null) this.apply(message, pos)
+    else this.#remove(topic, pos)
   }
 
-  /** The log here came that far: nothing older can come any more. */
-  heard(last: Pos): void {
-    if (this.#cleared.size === 0) return
-    for (const [topic, pos] of this.#cleared) if (pos <= last) this.#cleared.delete(topic)
+  /** Position of the last change of the topic, as far as it is known; 0 when it is not. */
+  posOf(name: string): Pos {
+    return this.#byName.get(name)?.pos ?? this.#cleared.get(name) ?? 0
+  }
+
+  #rememberCleared(name: string, pos: Pos): void {
+    if (!this.#shared) return
+    this.#cleared.delete(name)
+    this.#cleared.set(name, pos)
+    if (this.#cleared.size <= CLEARED_MAX) return
+    for (const oldest of this.#cleared.keys()) {
+      this.#cleared.delete(oldest)
+      return
+    }
   }
 
   #remove(name: string, pos: Pos): void {
     const known = this.#byName.get(name)
-    if (known === null || known.pos > pos) return
+    if ((known?.pos ?? this.#cleared.get(name) ?? 0) > pos) return
+    this.#rememberCleared(name, pos)
+    if (known === null) return
     this.#bytes -= weight(known.message)
     this.#count--
     this.#byName.delete(name)

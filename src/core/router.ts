@@ -196,7 +196,8 @@ export class Router {
         const { link } = delivery.session
         if (link !== null) link.pass(run, delivery)
       }
-    for (const group of groups) this.#passShared(run, group)
+    // The node that it was published at chose the member.
+    if (run.relayed !== true) for (const group of groups) this.#passShared(run, group)
   }
 
   #passShared(run: Run, group: Group): void {

@@ -8,6 +8,8 @@ export interface Run {
   readonly count: number
   /** Client identifier of the publisher; empty when nobody's. */
   readonly publisher: string
+  /** Set when another node passed it on: it goes to clients of this one alone. */
+  readonly relayed?: boolean
   /** Encodings of the run that several links share, by whatever key they agree on; null until one needs it. */
   memo: Map<string, Buffer> | null
   /** The messages in order. Made at first use and then kept; slices die with the turn unless `keep` was called. */

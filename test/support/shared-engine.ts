@@ -40,6 +40,8 @@ interface Append {
   readonly record: LogRecord
   readonly mark: string
   readonly messages: readonly Frozen[]
+  /** What was asked of its sessions earlier. */
+  readonly before: readonly (Promise<unknown> | undefined)[]
   readonly resolve: () => void
   readonly reject: (error: unknown) => void
   over: boolean
@@ -177,8 +179,9 @@ export class SharedEngine implements Engine {
     const mark = `${this.node}.${++this.#marks}`
     return new Promise((resolve, reject) => {
       const messages = record.messages.map(freeze)
-      this.#queue.push({ record, mark, messages, resolve, reject, over: false })
       const ids = record.saves.map(({ id }) => id)
+      const before = ids.map((id) => this.#chains.get(id))
+      this.#queue.push({ record, mark, messages, before, resolve, reject, over: false })
       const stored = new Promise<void>((done) => {
         const entry = this.#queue[this.#queue.length - 1] as Append
         this.#done.set(entry, done)
@@ -205,6 +208,7 @@ export class SharedEngine implements Engine {
 
   async #store(entry: Append): Promise<void> {
     const { record, mark, messages } = entry
+    await Promise.allSettled(entry.before)
     this.#mine.set(mark, entry)
     const { saves } = record
     try {
