@@ -2,10 +2,10 @@
 // `node --import tsx disk-server.ts FOLDER [PORT]`; prints `listening PORT`, ends at SIGTERM in order,
 // and with exit code 1 and one line when it cannot start or the disk fails for good.
 //
-// In the environment: LOG_BYTES caps the log; with UNSYNCED nothing waits for the disk, which is the
+// In the environment: LOG_BYTES caps the log; with SAY_LOST it says why connections ended; with UNSYNCED nothing waits for the disk, which is the
 // fault that test/slow/syncproof.test.ts must notice.
 
-import { SILENT } from '../../src/core/activity.ts'
+import { type Peer, SILENT } from '../../src/core/activity.ts'
 import { Store } from '../../src/engine/store.ts'
 import { settingsFromCode } from '../../src/server/config.ts'
 import { Server } from '../../src/server/server.ts'
@@ -18,6 +18,10 @@ if (process.env.UNSYNCED) {
   Store.prototype.commit = async function (this: Store, changes) {
     void commit.call(this, changes).catch(() => {})
   }
+}
+
+function lost({ clientId, peer }: Peer, why: string): void {
+  process.stderr.write(`${clientId} at ${peer} lost: ${why}\n`)
 }
 
 function fail(why: string): never {
@@ -36,7 +40,7 @@ const server = new Server({
     allowAnonymous: true,
   }),
   notes: { info: () => {}, warn: (note) => process.stderr.write(`${note}\n`), error: () => {} },
-  activity: SILENT,
+  activity: process.env.SAY_LOST ? { ...SILENT, lost } : SILENT,
   failed: (why) => fail(why),
 })
 process.on('SIGTERM', () => {

@@ -17,6 +17,8 @@ abstract class Client {
   #socket: Socket | null = null
   #connected = false
   #known = false
+  /** The server is about to be killed. */
+  mayBeCut = false
   /** What the client saw that may not be. */
   readonly faults: string[] = []
 
@@ -33,6 +35,7 @@ abstract class Client {
     return new Promise((resolve) => {
       const socket = connect({ host: to.host, port: to.port, noDelay: true })
       this.#socket = socket
+      this.mayBeCut = false
       // What was meant for the lost connection does not belong on this one.
       this.#out = []
       const packets = parser({ protocolVersion: 4 })
@@ -61,7 +64,11 @@ abstract class Client {
       })
       socket.on('error', () => {})
       socket.on('close', () => {
-        if (this.#socket === socket) this.#connected = false
+        if (this.#socket === socket) {
+          // A server that lives has no reason to end a connection of these clients.
+          if (!this.mayBeCut) this.faults.push(`${this.id} was cut off by a server that went on`)
+          this.#connected = false
+        }
         resolve()
       })
     })

@@ -82,7 +82,7 @@ class CrashRun {
   }
 
   async go(): Promise<Outcome> {
-    this.#server = await DiskProcess.start(this.#folder)
+    await this.#start()
     await this.#connect(this.#subscribers)
     await until(() => this.#subscribers.every(({ subscribed }) => subscribed), 10_000)
     await this.#connect(this.#publishers)
@@ -143,11 +143,20 @@ class CrashRun {
 
   async #crash(): Promise<void> {
     for (const { inFlight } of this.#publishers) this.#inFlightAtKills += inFlight
-    await this.#server.kill()
-    this.#server = await DiskProcess.start(this.#folder)
+    await this.#kill()
+    await this.#start()
     for (const client of [...this.#publishers, ...this.#subscribers]) client.drop()
     await this.#connect(this.#subscribers)
     await this.#connect(this.#publishers)
+  }
+
+  async #start(): Promise<void> {
+    this.#server = await DiskProcess.start(this.#folder, { SAY_LOST: 'yes' })
+  }
+
+  async #kill(): Promise<void> {
+    for (const client of [...this.#publishers, ...this.#subscribers]) client.mayBeCut = true
+    await this.#server.kill()
   }
 
   async #connect(clients: readonly (Publisher | Subscriber)[]): Promise<void> {
@@ -160,8 +169,11 @@ class CrashRun {
     try {
       await until(() => this.#publishers.every(({ inFlight }) => inFlight === 0), DRAIN_MS)
     } catch (error) {
-      const states = this.#publishers.map((p) => `${p.id} ${p.connected} ${p.inFlight}`).join(', ')
-      throw new Error(`unacknowledged for ever: ${states}; ${this.#server.errors}`, {
+      const states = this.#publishers.map((p) => {
+        const where = p.connected ? 'is connected' : 'is not connected'
+        return `${p.id} ${where} and waits for ${p.inFlight}${p.faults.map((f) => `, ${f}`).join('')}`
+      })
+      throw new Error(`unacknowledged for ever: ${states.join('; ')}; ${this.#server.errors}`, {
         cause: error,
       })
     }
@@ -177,8 +189,8 @@ class CrashRun {
       const mourned = new Mourned(`mourned-${crash}`, topic)
       await mourned.open(this.#server.address)
       if (crash) {
-        await this.#server.kill()
-        this.#server = await DiskProcess.start(this.#folder)
+        await this.#kill()
+        await this.#start()
       }
       mourned.drop()
       let found = false
