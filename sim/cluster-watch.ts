@@ -28,6 +28,8 @@ export interface WatchedNode {
 
 /** Milliseconds after which a node that is sound must know what others took from it. */
 const KNOWS_MS = 4_000
+/** Milliseconds after which nobody takes a node for dead that is sound. */
+const DEAD_MS = 4_000
 /** Milliseconds within which a goodbye is stored, unless something happens. */
 const UNSURE_MS = 5_000
 
@@ -113,8 +115,10 @@ export class ClusterWatch implements ClientEvents {
     this.wills++
     const times = this.#wills.get(payload) ?? 0
     this.#wills.set(payload, this.#willQos === 2 || times === 0 ? times + 1 : times)
-    for (const { connection, wire, client } of this.#visits) {
+    for (const { connection, wire, client, node } of this.#visits) {
       if (connection?.will !== payload) continue
+      // Who stands still for long is dead to all others, and its clients with it.
+      if (node.soundSince + DEAD_MS > this.#clock.time) continue
       if (wire.partedAt === 0 && !wire.lost && client.connection === connection) {
         throw new Violation(`${payload} although its client is there`)
       }

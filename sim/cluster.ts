@@ -156,7 +156,6 @@ export class Cluster {
       if (found === null) throw new Violation(`the log holds the topic ${JSON.stringify(topic)}`)
       return found
     }
-    broker.onState = (state) => this.watch.note(`${name} is ${state}`)
     const node: Node = {
       name,
       runtime,
@@ -168,6 +167,11 @@ export class Cluster {
       soundSince: Number.POSITIVE_INFINITY,
     }
     this.#nodes[index] = node
+    broker.onState = (state) => {
+      this.watch.note(`${name} is ${state}`)
+      node.soundSince = Number.POSITIVE_INFINITY
+      if (state === 'up') this.#sound(node)
+    }
     broker.open().then(
       () => {
         node.up = true
@@ -254,6 +258,7 @@ export class Cluster {
   #sound(node: Node): void {
     const { engine } = node
     if (engine.cut || engine.paused || engine.dead || this.#servers.away || !node.up) return
+    if (node.broker.state !== 'up') return
     node.soundSince = this.clock.time
   }
 

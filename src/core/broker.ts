@@ -5,7 +5,13 @@ import { type Access, type AccessClass, OPEN_ACCESS } from './access.ts'
 import { type Activity, SILENT } from './activity.ts'
 import { Copies } from './copies.ts'
 import { Counters } from './counters.ts'
-import type { Engine, EngineEvents, EngineFault, LogRecord } from './engine.ts'
+import {
+  type Engine,
+  EngineError,
+  type EngineEvents,
+  type EngineFault,
+  type LogRecord,
+} from './engine.ts'
 import { Intake, type Publisher } from './intake.ts'
 import { DEFAULT_LIMITS, type Limits } from './limits.ts'
 import type { Sending } from './link.ts'
@@ -34,6 +40,9 @@ import {
   type SubscriptionOptions,
   type Will,
 } from './types.ts'
+
+/** Milliseconds after which a retained message is given again to an engine that was away. */
+const RETAIN_AGAIN_MS = 1_000
 
 export interface BrokerOptions {
   readonly engine: Engine
@@ -462,9 +471,21 @@ export class Broker {
     const { name } = message.topic
     // The server's own figures are of this moment and this node: never stored.
     if (!this.engine.durable || name.startsWith('$SYS/')) return
-    const change = { topic: name, message: this.retained.get(name)?.message ?? null, pos }
-    this.engine.retain([change]).catch((error: unknown) => {
-      this.report('retained message not stored', `${name}: ${String(error)}`)
+    this.#storeRetained(name, pos)
+  }
+
+  /** Until it is stored, or a newer one took its place. */
+  #storeRetained(topic: string, pos: Pos): void {
+    const message = this.retained.get(topic)?.message ?? null
+    this.engine.retain([{ topic, message, pos }]).catch((error: unknown) => {
+      const again = error instanceof EngineError && error.fault === 'down'
+      if (!again || this.engine.node === null) {
+        this.report('retained message not stored', `${topic}: ${String(error)}`)
+        return
+      }
+      this.runtime.after(RETAIN_AGAIN_MS, () => {
+        if (this.retained.posOf(topic) === pos) this.#storeRetained(topic, pos)
+      })
     })
   }
 

@@ -11,6 +11,8 @@ export type Goodbye =
   | 'session-taken-over'
   | 'session-ended'
   | 'server-shutting-down'
+  /** This node goes, others stay. */
+  | 'use-another-server'
   | 'access-revoked'
   | 'engine-lost'
 

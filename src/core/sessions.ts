@@ -570,11 +570,12 @@ export class Sessions {
 
   /** Says goodbye to every client; sessions and their wills stay as they are stored. */
   closeLinks(why: string): void {
+    const others = this.#broker.engine.node !== null
     for (const session of [...this.#byId.values()]) {
       const { link } = session
       if (link === null) continue
       this.disconnect(session, link, { will: 'keep' })
-      link.close('server-shutting-down', why)
+      link.close(others ? 'use-another-server' : 'server-shutting-down', why)
     }
   }
 
