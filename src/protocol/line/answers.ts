@@ -81,6 +81,7 @@ export function parting(goodbye: Goodbye, name: string): string {
     case 'session-ended':
       return 'ERR your session was ended by the server; connect again'
     case 'server-shutting-down':
+    case 'use-another-server':
       return 'ERR the server is going down; connect again in a moment'
     case 'access-revoked':
       return 'ERR you may not be here any more; ask who runs this server'

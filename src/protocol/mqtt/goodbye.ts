@@ -11,6 +11,7 @@ export const GOODBYES: Readonly<Record<Goodbye, Reason>> = {
   'session-taken-over': Reason.sessionTakenOver,
   'session-ended': Reason.administrativeAction,
   'server-shutting-down': Reason.serverShuttingDown,
+  'use-another-server': Reason.useAnotherServer,
   'access-revoked': Reason.notAuthorized,
   'engine-lost': Reason.serverBusy, // "Server unavailable" exists in CONNACK alone.
 }
