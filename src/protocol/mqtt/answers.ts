@@ -106,6 +106,8 @@ export class Answers {
       return
     }
     const reason = STORE_FAULTS[fault]
+    // It may be stored all the same: the client finds out by sending it again.
+    if (fault === 'down') link.keepWill()
     const tellable = link.version === 5 && (fault === 'full' || fault === 'too-large')
     if (tellable) this.acknowledge(qos, packetId, reason)
     else link.end(reason, 'your message could not be stored')

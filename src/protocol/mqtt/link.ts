@@ -395,7 +395,13 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     this.end(error.reason, error.message)
   }
 
+  /** Its end will be the server's doing: nobody is to hear that the client died. */
+  keepWill(): void {
+    this.#parting = { will: 'keep' }
+  }
+
   close(goodbye: Goodbye, why: string): void {
+    if (goodbye === 'engine-lost') this.keepWill()
     this.end(GOODBYES[goodbye], why)
   }
 
