@@ -35,6 +35,8 @@ export class SimWire implements Wire {
   readonly #faults: WireFaults
   readonly #client: Peer
   #reader: WireReader | null = null
+  /** To the broker: what the client wrote in this turn. */
+  readonly #written: Buffer[] = []
   /** To the broker: what arrived and is not read yet. */
   #arrived: Buffer[] = []
   #readAsked = false
@@ -245,8 +247,16 @@ export class SimWire implements Wire {
     return this.#lost
   }
 
+  /** What the client writes in one turn travels together, as far as chance lets it. */
   write(bytes: Buffer): void {
     if (this.#lost) return
+    this.#written.push(bytes)
+    if (this.#written.length === 1) this.#clock.at(0, () => this.#sendWritten())
+  }
+
+  #sendWritten(): void {
+    const bytes = Buffer.concat(this.#written.splice(0))
+    if (this.#lost || bytes.length === 0) return
     const cut = this.#chance.is(this.#faults.split) && bytes.length > 1
     const at = cut ? this.#chance.between(1, bytes.length - 1) : bytes.length
     this.#arrive(apart(bytes.subarray(0, at)))
@@ -275,6 +285,7 @@ export class SimWire implements Wire {
 
   /** The client closes after what it wrote has arrived. */
   finish(): void {
+    this.#sendWritten()
     this.#inDue = Math.max(this.#inDue, this.#clock.time + this.#travel())
     this.#clock.at(this.#inDue - this.#clock.time, () => {
       if (this.#lost || this.#runtime.dead) return

@@ -292,6 +292,7 @@ export class Ingress {
       link.answers.acknowledge(qos, packetId, refused)
       return
     }
+    if (message.retain && this.#later !== null) this.#supersede(topic)
     this.#unstored++
     this.#given++
     // The log keeps slices of what is being read now.
@@ -339,6 +340,12 @@ export class Ingress {
     this.#answered++
     if (fault === null) this.#lastPos = pos
     if (this.#later !== null) this.#retainLater()
+  }
+
+  /** What is removed leaves no place in the log to compare with, so it must not be kept after that either. */
+  #supersede(topic: Topic): void {
+    const rest = (this.#later as Later[]).filter(({ message }) => message.topic !== topic)
+    this.#later = rest.length > 0 ? rest : null
   }
 
   /** At the place of what came before it, so that what came behind it and is stored already stays. */
