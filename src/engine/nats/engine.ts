@@ -16,7 +16,7 @@ import { newLogIdentity } from '../identity.ts'
 import { RecordCodec } from '../record.ts'
 import { DamageError } from '../sealed.ts'
 import { firstPosition } from '../store.ts'
-import { Api, sleep, Unanswered } from './api.ts'
+import { Api, sleep } from './api.ts'
 import { Appends, type Group, placed, RECORD_OVERHEAD } from './appends.ts'
 import { Cast } from './cast.ts'
 import { Connection } from './connection.ts'
@@ -26,15 +26,12 @@ import { askWhetherSynced } from './monitor.ts'
 import { Names, type NatsOptions } from './options.ts'
 import { Presence } from './presence.ts'
 import { Reader, type Stored } from './reader.ts'
+import { Replay } from './replay.ts'
 import { NatsRetained } from './retained.ts'
-import { floorOf, NatsSessions } from './sessions.ts'
+import { NatsSessions } from './sessions.ts'
 import { Streams } from './streams.ts'
 import { Tail } from './tail.ts'
 
-const READ_BYTES = 1024 * 1024
-const READ_RECORDS = 500
-/** Milliseconds a read may wait for servers that do not answer. */
-const READ_MS = 20_000
 /** Milliseconds between two tries to tell a node that a session is not its own any more. */
 const REMIND_MS = 2_000
 /** Rounds of presence between two looks for sessions of dead nodes. */
@@ -52,6 +49,7 @@ export class NatsEngine implements Engine {
   #listening!: Connection
   #reader!: Reader
   #tail!: Tail
+  #replay!: Replay
   #appends!: Appends
   #sessions!: NatsSessions
   #retained!: NatsRetained
@@ -143,24 +141,11 @@ export class NatsEngine implements Engine {
     return this.#appends.append(record)
   }
 
-  async read(after: Pos, until: Pos): Promise<{ records: LogRecord[]; scanned: Pos }> {
+  read(after: Pos, until: Pos): Promise<{ records: LogRecord[]; scanned: Pos }> {
     const from = Math.max(after, this.#floor)
     const end = Math.min(until, this.#last)
-    const records: LogRecord[] = []
-    if (end <= from) return { records, scanned: Math.max(after, end) }
-    let seq = Math.max(1, Math.floor((from + 1) / RECORD_MESSAGES_MAX))
-    const lastSeq = Math.floor(end / RECORD_MESSAGES_MAX)
-    while (records.length === 0 && seq <= lastSeq) {
-      const stored = await this.#readStored(seq, lastSeq)
-      if (stored.length === 0) return { records, scanned: end }
-      for (const one of stored) {
-        seq = one.seq + 1
-        if (one.seq > lastSeq) break
-        const record = one.data.length > 0 ? this.#decode(one) : null
-        if (record !== null && endOf(record) > from) records.push(record)
-      }
-    }
-    return { records, scanned: seq > lastSeq ? end : firstPosition(seq) - 1 }
+    if (end > from) return this.#replay.read(from, end)
+    return Promise.resolve({ records: [], scanned: Math.max(after, end) })
   }
 
   bounds(): Bounds {
@@ -174,12 +159,8 @@ export class NatsEngine implements Engine {
     if (this.#presence.alone) await this.#forget(this.#presence.wish)
   }
 
-  async claim(id: string, epoch?: number): Promise<Claim> {
-    const claim = await this.#sessions.claim(id, epoch)
-    if (claim.stored !== null) {
-      this.#presence.wish = Math.min(this.#presence.wish, floorOf(claim.stored) - 1)
-    }
-    return claim
+  claim(id: string, epoch?: number): Promise<Claim> {
+    return this.#sessions.claim(id, epoch)
   }
 
   save(saves: readonly SessionSave[]): Promise<void> {
@@ -234,6 +215,7 @@ export class NatsEngine implements Engine {
     this.#tail = new Tail(tailReader, names.log, names.subject('l', '*'), (stored) =>
       this.#deliver(stored),
     )
+    this.#replay = new Replay(reader, names, (stored) => this.#decode(stored))
     this.#retained = new NatsRetained({
       reader,
       tailReader,
@@ -262,6 +244,9 @@ export class NatsEngine implements Engine {
       remind: (node, id, epoch) => void this.#remind(node, id, epoch),
       lost: (id) => void this.#events.kick(id).catch(() => {}),
       damaged,
+      needs: (floor) => {
+        this.#presence.wish = Math.min(this.#presence.wish, floor - 1)
+      },
     })
     this.#presence = new Presence({
       reader,
@@ -344,35 +329,6 @@ export class NatsEngine implements Engine {
       if (!(error instanceof DamageError)) throw error
       this.#damage(`record ${stored.seq}: ${error.message}`)
       return null
-    }
-  }
-
-  /** Stored records from `seq` on; none only when the leader has none up to `lastSeq`. */
-  async #readStored(seq: number, lastSeq: number): Promise<Stored[]> {
-    const end = performance.now() + READ_MS
-    for (let attempt = 0; ; attempt++) {
-      try {
-        const { messages } = await this.#reader.batch(this.#names.log, {
-          seq,
-          batch: Math.min(READ_RECORDS, lastSeq - seq + 1),
-          max_bytes: READ_BYTES,
-        })
-        // A replica that lags has nothing, or not the beginning.
-        if (messages.length > 0 && messages[0]!.seq === seq) return messages
-        if (attempt === 0) continue
-        const found = await this.#reader.nextOfLeader(
-          this.#names.log,
-          seq,
-          this.#names.subject('l', '*'),
-        )
-        return found === null ? [] : [found]
-      } catch (error) {
-        if (!(error instanceof Unanswered) || performance.now() > end || this.#closed) {
-          const why = error instanceof Error ? error.message : String(error)
-          throw new EngineError('down', `the log could not be read: ${why}`, { cause: error })
-        }
-        await sleep(100)
-      }
     }
   }
 

@@ -57,8 +57,9 @@ export class Presence {
   #samples: { offset: number; trip: number }[] = []
   /** When our last record was stored, by the wall clock, and how long that took. */
   #stamp = { middle: 0, trip: 0 }
-  /** Somebody took something of ours since we last looked who is there. */
-  #company = false
+  /** Others may be there whom we do not know: nobody looked yet, or somebody took something of ours since. */
+  #company = true
+  #disturbedAt = 0
   /** What all nodes could do without, by round; the last is the newest. */
   #agreed: Pos[] = []
 
@@ -95,6 +96,7 @@ export class Presence {
   /** Another node took a session of ours: what it needs is not agreed on yet. */
   disturbed(): void {
     this.#company = true
+    this.#disturbedAt = performance.now()
     this.#agreed = []
   }
 
@@ -158,12 +160,13 @@ export class Presence {
   }
 
   async #round(): Promise<void> {
+    const asked = performance.now()
     const seq = await this.#store(false, 1_500)
     this.#watchLapse()
     this.#lastStored = performance.now()
     this.#hasLapsed = false
     this.#lapseAfter = this.#newLapse()
-    await this.#look(seq)
+    await this.#look(seq, asked)
     await this.#deps.refreshed()
   }
 
@@ -186,27 +189,33 @@ export class Presence {
     }
   }
 
-  async #look(mine: number): Promise<void> {
+  async #look(mine: number, asked: number): Promise<void> {
     const { reader, names } = this.#deps
-    this.#company = false
-    const { messages } = await reader.batch(names.nodes, {
+    const { messages, pending } = await reader.batch(names.nodes, {
       seq: 1,
       batch: 1_000,
       next_by_subj: names.subject('p', '*'),
     })
     const seen = new Set<string>()
     let fresh = true
+    // A replica that has our own record has every one before it.
+    let complete = false
     for (const stored of messages) {
       const id = stored.subject.slice(names.subject('p', '').length)
       if (id === names.node) {
+        complete = stored.seq >= mine && pending === 0
         if (stored.seq >= mine) this.#sample(stored)
         continue
       }
       seen.add(id)
       if (!(await this.#judge(id, stored, mine))) fresh = false
     }
-    for (const id of this.#others.keys()) if (!seen.has(id)) this.#others.delete(id)
-    this.#agree(fresh)
+    if (complete) {
+      for (const id of this.#others.keys()) if (!seen.has(id)) this.#others.delete(id)
+      // Whoever took something of ours before we asked had said before that it is there.
+      if (this.#disturbedAt < asked) this.#company = false
+    }
+    this.#agree(fresh && complete)
   }
 
   /** Whether the node is heard of. */

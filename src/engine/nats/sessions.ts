@@ -37,6 +37,8 @@ export interface SessionsDeps {
   /** Another node owns a session that this one believed to own. */
   readonly lost: (id: string) => void
   readonly damaged: (what: string) => void
+  /** This node answers for a session that may need everything from that position on. */
+  readonly needs: (floor: Pos) => void
 }
 
 /** A session this node owns. */
@@ -227,6 +229,7 @@ export class NatsSessions {
     }
     this.#owned.set(id, owned)
     let stored = this.#storedOf(id, epoch, profile, flow)
+    if (stored !== null) this.#deps.needs(floorOf(stored))
     if (known === undefined && stored !== null) {
       const lost = await this.#deps.intents.unfulfilled(intents)
       if (lost.size > 0) {
@@ -416,7 +419,7 @@ const NOBODYS: SessionRecord = {
 }
 
 /** The lowest position a stored session may still need. */
-export function floorOf(stored: StoredSession): Pos {
+function floorOf(stored: StoredSession): Pos {
   let floor = stored.flow.cursor + 1
   for (const { positions } of stored.flow.sending) {
     for (const pos of positions) floor = Math.min(floor, pos)
