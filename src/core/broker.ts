@@ -25,7 +25,7 @@ import type { Runtime } from './runtime.ts'
 import { Saver } from './saver.ts'
 import type { Session } from './session.ts'
 import { Sessions } from './sessions.ts'
-import { Group } from './share.ts'
+import { Group, isGroupRecord } from './share.ts'
 import { Subscription } from './subscription.ts'
 import { Sweep } from './sweep.ts'
 import { depthOf, filterFault, sharedFilter } from './topic.ts'
@@ -195,10 +195,11 @@ export class Broker {
       },
       retained: (change) => this.retained.restore(change),
       cast: (from, bytes) => this.#peers?.heard(from, bytes),
-      kick: (id) => this.sessions.release(id),
+      kick: (id) => (isGroupRecord(id) ? this.#releaseGroup(id) : this.sessions.release(id)),
       state: (state, why) => this.#changed(state, why),
       node: (id, up) => {
         this.#peers?.node(id, up)
+        for (const group of this.groups.values()) group.lending?.node(id, up)
         this.sweep.node(id, up)
       },
       lapsed: () => {
@@ -410,9 +411,11 @@ export class Broker {
     const byId = new Map([...this.groups.values()].map((group) => [group.id, group]))
     for (const { id, epoch, flow } of stored) {
       const group = byId.get(id)
+      byId.delete(id)
       if (group !== undefined) group.restore(flow)
       else this.engine.save([{ id, epoch, ended: true }]).catch(() => {})
     }
+    for (const group of byId.values()) group.begin()
   }
 
   // ---- Publishing ----------------------------------------------------------------------------

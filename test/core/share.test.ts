@@ -117,6 +117,32 @@ describe('a shared group', () => {
     ])
   })
 
+  it('begins after a crash with what came since its first member, if it was not stored before', async () => {
+    const house = await House.open({ engine: {} })
+    const zoe = await house.comes('zoe', { expiry: 100 })
+    house.subscribes(zoe, '$share/g/t')
+    zoe.congested = true
+    void house.broker.saver.profile(zoe.session as NonNullable<FakeLink['session']>)
+    await house.passes(5)
+    void house.says('t', 'x')
+    await house.passes(5)
+    const adam = await house.comes('adam', { expiry: 100 })
+    adam.congested = true
+    house.subscribes(adam, '$share/g/t')
+    void house.broker.saver.profile(adam.session as NonNullable<FakeLink['session']>)
+    await house.passes(5)
+    // As a crash before the group's first save leaves it, and whoever is read first.
+    const disk = house.crash()
+    const stored = ['adam', 'zoe'].flatMap((id) => disk.sessions.get(id) ?? [])
+    expect(stored.length).toBe(2)
+    disk.sessions.clear()
+    for (const session of stored) disk.sessions.set(session.id, session)
+    const again = await House.open({ engine: {}, disk })
+    const back = await again.comes('adam', { expiry: 100 })
+    await again.passes(100)
+    expect(back.hears()).toEqual(['x'])
+  })
+
   it('forgets its record only after its last member has', async () => {
     const house = await House.open({ engine: { commitMs: 30 } })
     const a = await house.comes('a', { expiry: 100 })
