@@ -25,7 +25,7 @@ import type { Runtime } from './runtime.ts'
 import { Saver } from './saver.ts'
 import type { Session } from './session.ts'
 import { Sessions } from './sessions.ts'
-import { Group, isGroupRecord } from './share.ts'
+import { Group } from './share.ts'
 import { Subscription } from './subscription.ts'
 import { Sweep } from './sweep.ts'
 import { depthOf, filterFault, sharedFilter } from './topic.ts'
@@ -195,11 +195,10 @@ export class Broker {
       },
       retained: (change) => this.retained.restore(change),
       cast: (from, bytes) => this.#peers?.heard(from, bytes),
-      kick: (id) => (isGroupRecord(id) ? this.#releaseGroup(id) : this.sessions.release(id)),
+      kick: (id) => this.sessions.release(id),
       state: (state, why) => this.#changed(state, why),
       node: (id, up) => {
         this.#peers?.node(id, up)
-        for (const group of this.groups.values()) group.lending?.node(id, up)
         this.sweep.node(id, up)
       },
       lapsed: () => {
