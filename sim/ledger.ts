@@ -180,13 +180,18 @@ export class Ledger {
     if ((generation.exactly.get(key) ?? 0) > 1 || (times > 1 && message.qos === 0)) {
       throw new Violation(`${who} for the ${times}. time`)
     }
-    // What was missed at QoS 0, by expiry or before subscribing, and is sent again by its publisher comes late, and may.
+    // What was missed at QoS 0, by expiry, by a short tail or before subscribing, and is sent again by its publisher comes late, and may.
     const since = Math.max(...owed.map((w) => w.confirmed || Number.POSITIVE_INFINITY))
     const late =
       message.attempts > 1 &&
-      (this.refusing || message.expires || got.qos === 0 || message.sent <= since)
+      (this.refusing ||
+        !generation.durable ||
+        message.expires ||
+        got.qos === 0 ||
+        message.sent <= since)
     const crossing = this.scattered && (message.qos === 0 || message.acked === 0)
-    if (shared === undefined && !late && !crossing) this.#checkOrder(generation, message, got, times, who)
+    if (shared === undefined && !late && !crossing)
+      this.#checkOrder(generation, message, got, times, who)
   }
 
   #checkWanted(g: Generation, message: Published, got: Received, who: string): void {
