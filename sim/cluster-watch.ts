@@ -66,7 +66,10 @@ export class ClusterWatch implements ClientEvents {
     const before = this.#visits.findLast((v) => v.client === client)
     // A goodbye that was overtaken by the next connection was perhaps never read.
     const will = before?.connection?.will ?? null
-    if (will !== null && before?.wire.partedAt === 0) this.#unsure.add(will)
+    const parted = before?.wire.partedAt ?? 0
+    if (will !== null && (parted === 0 || parted + UNSURE_MS > this.#clock.time)) {
+      this.#unsure.add(will)
+    }
     const visit: Visit = { client, wire, node, accepted: false, connection: null }
     this.#visits.push(visit)
     wire.onParted = (why) => this.note(`${wire.peer} at ${node.name}: ${why}`)

@@ -46,8 +46,7 @@ export function drawCluster(chance: Chance): ClusterPlan {
     faults: { delayMs: chance.pick([1, 5, 60]), lost: chance.pick([0, 0.02, 0.2]) },
     wireFaults: { delay: chance.pick([0, 3, 40]), split: 0.1, spoil: true, congestion: 1_000_000 },
     clients: clients(chance, 'c', chance.between(2, 4)),
-    workers:
-      process.env['GROUPS'] && chance.is(0.5) ? clients(chance, 'w', chance.between(2, 3)) : [],
+    workers: chance.is(0.5) ? clients(chance, 'w', chance.between(2, 3)) : [],
     pace: chance.pick([300, 1_500, 4_000]),
     unrest: chance.pick([0.03, 0.1, 0.25]),
     kills: chance.is(0.5),

@@ -25,7 +25,7 @@ import type { Runtime } from './runtime.ts'
 import { Saver } from './saver.ts'
 import type { Session } from './session.ts'
 import { Sessions } from './sessions.ts'
-import { Group } from './share.ts'
+import { Group, isGroupRecord } from './share.ts'
 import { Subscription } from './subscription.ts'
 import { Sweep } from './sweep.ts'
 import { depthOf, filterFault, sharedFilter } from './topic.ts'
@@ -195,10 +195,11 @@ export class Broker {
       },
       retained: (change) => this.retained.restore(change),
       cast: (from, bytes) => this.#peers?.heard(from, bytes),
-      kick: (id) => this.sessions.release(id),
+      kick: (id) => (isGroupRecord(id) ? this.#releaseGroup(id) : this.sessions.release(id)),
       state: (state, why) => this.#changed(state, why),
       node: (id, up) => {
         this.#peers?.node(id, up)
+        for (const group of this.groups.values()) group.lending?.node(id, up)
         this.sweep.node(id, up)
       },
       lapsed: () => {
@@ -255,7 +256,7 @@ export class Broker {
     const known = session.subscription(filter)
     // One that is replaced goes on from where it was: nothing is lost meanwhile. [MQTT-3.8.4-4]
     const from = known?.from ?? this.log.last
-    if (known !== null) this.#detachSubscription(known, true)
+    if (known !== null) this.#detachSubscription(known, 'replaced')
     const subscription = new Subscription(session, filter, options, from, group)
     this.#attachSubscription(subscription)
     const owesRetained = retainHandling === 0 || (retainHandling === 1 && known === null)
@@ -316,13 +317,14 @@ export class Broker {
   unsubscribe(session: Session, filter: string): boolean {
     const subscription = session.subscription(filter)
     if (subscription === null) return false
-    this.#detachSubscription(subscription, false)
+    this.#detachSubscription(subscription, 'ended')
     return true
   }
 
-  unsubscribeAll(session: Session): void {
+  /** `moved` when another node takes the session with all its subscriptions. */
+  unsubscribeAll(session: Session, why: 'ended' | 'moved' = 'ended'): void {
     for (const subscription of [...session.subscriptions()]) {
-      this.#detachSubscription(subscription, false)
+      this.#detachSubscription(subscription, why)
     }
   }
 
@@ -352,14 +354,15 @@ export class Broker {
       this.router.add(subscription.filter, subscription)
       return
     }
-    const first = group.size === 0
     group.join(subscription)
-    if (first) this.router.addGroup(group)
-    else this.router.touch(group.filter)
+    if (group.routed) this.router.touch(group.filter)
+    else this.router.addGroup(group)
+    group.routed = true
+    group.lending?.start()
     this.runtime.atTurnEnd(() => group.settle())
   }
 
-  #detachSubscription(subscription: Subscription, replaced: boolean): void {
+  #detachSubscription(subscription: Subscription, why: 'replaced' | 'ended' | 'moved'): void {
     const { session, group } = subscription
     session.removeSubscription(subscription.filter)
     this.#peers?.removed(group?.filter ?? subscription.filter)
@@ -368,14 +371,40 @@ export class Broker {
       return
     }
     group.leave(subscription)
-    if (group.size > 0) {
+    if (group.size > 0 || group.lending?.hasOthers === true) {
       this.router.touch(group.filter)
+      group.lending?.changed()
       return
     }
-    this.router.removeGroup(group)
-    if (replaced) return
-    this.groups.delete(`${group.name}/${group.filter}`)
+    if (why === 'replaced') {
+      this.router.removeGroup(group)
+      group.routed = false
+      return
+    }
+    if (why === 'moved') {
+      this.groupEmptied(group)
+      return
+    }
+    this.#dropGroup(group)
     if (group.epoch > 0) this.#forgetGroup(group, session)
+  }
+
+  /** Its last members are at other nodes, or on their way there: its record stays for them. */
+  groupEmptied(group: Group): void {
+    if (group.size > 0 || group.lending?.hasOthers === true) return
+    if (group.lending?.owns === true) this.saver.flow(group).catch(() => {})
+    this.#dropGroup(group)
+  }
+
+  #dropGroup(group: Group): void {
+    if (group.routed) this.router.removeGroup(group)
+    group.routed = false
+    group.lending?.stop()
+    this.groups.delete(`${group.name}/${group.filter}`)
+  }
+
+  async #releaseGroup(id: string): Promise<void> {
+    for (const group of this.groups.values()) if (group.id === id) await group.release()
   }
 
   /** Not before the record of its last member says so: a restart in between would begin the group anew. */
@@ -394,7 +423,7 @@ export class Broker {
     if (known !== undefined) return known
     const group = new Group(name, filter, from, this)
     this.groups.set(key, group)
-    if (this.engine.durable) {
+    if (this.engine.durable && this.engine.node === null) {
       this.engine.claim(group.id).then(
         ({ epoch }) => {
           group.epoch = epoch

@@ -126,7 +126,7 @@ export class Outbox {
     const packetId = this.#window.add(pos, state, origin)
     if (qos === 2 && this.#session.persistent) {
       this.#hold({ packetId, message, identifiers, retain })
-      if (origin !== null && 'group' in origin) origin.group.moved(pos)
+      if (origin !== null && 'group' in origin) origin.group.moved(pos, this.#session)
     } else this.#send(message, qos, identifiers, retain, packetId, false)
     return true
   }

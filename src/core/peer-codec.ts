@@ -14,6 +14,9 @@ export const Kind = {
   /** Somebody missed a change and asks for everything. */
   ask: 4,
   messages: 5,
+  /** What a node has of a shared group that another owns, and what the owner lent it. */
+  report: 6,
+  lent: 7,
 } as const
 
 const RETAIN = 1

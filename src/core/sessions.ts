@@ -490,7 +490,7 @@ export class Sessions {
     this.#byId.delete(session.id)
     this.#unclaimed.delete(session)
     this.#broker.saver.lost(session)
-    this.#broker.unsubscribeAll(session)
+    this.#broker.unsubscribeAll(session, 'moved')
   }
 
   /**

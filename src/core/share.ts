@@ -4,6 +4,9 @@
 import { Mark } from './audience.ts'
 import type { Broker } from './broker.ts'
 import { Cursor } from './cursor.ts'
+import { Lending } from './lending.ts'
+import type { Log } from './log.ts'
+import type { Session } from './session.ts'
 import { countAbove } from './stretch.ts'
 import { type Subscription, SubscriptionList } from './subscription.ts'
 import {
@@ -31,14 +34,17 @@ export class Group extends Cursor {
   /** Of its record; 0 until the record is claimed. */
   epoch = 0
   readonly claiming = false
-  readonly gone = false
-  readonly leaving = false
+  leaving = false
+  /** Whether the router knows it. */
+  routed = false
+  /** What is between the nodes that have members; null where there is one node. */
+  readonly lending: Lending | null
   readonly #members = new SubscriptionList()
   #turn = 0
   /** What stands before it in the log is gone: a member that holds it may acknowledge it, nobody else gets it. */
   #lostBefore: Pos = 0
   /** Lent and not acknowledged. */
-  readonly #lent = new Map<Pos, Message>()
+  readonly #lent = new Map<Pos, Message | null>()
   /** Given back by members that went, or lent when an earlier run ended; served before anything new. */
   #returned: { readonly pos: Pos; message: Message | null }[] = []
   #fetching = false
@@ -51,6 +57,7 @@ export class Group extends Cursor {
     this.filter = filter
     this.mark = new Mark(broker.runtime)
     this.scan = from
+    this.lending = broker.engine.node === null ? null : new Lending(this, broker)
   }
 
   /** Key of its record. */
@@ -60,7 +67,17 @@ export class Group extends Cursor {
 
   /** Whether its state must be saved. */
   get persistent(): boolean {
-    return this.epoch > 0 && this.#broker.engine.durable && this.durable
+    return this.epoch > 0 && !this.gone && this.#broker.engine.durable && this.durable
+  }
+
+  /** Another node owns its record. */
+  get gone(): boolean {
+    return this.lending !== null && !this.lending.owns
+  }
+
+  /** Whether the cursor is here. */
+  get #serves(): boolean {
+    return this.lending === null || this.lending.serves
   }
 
   get size(): number {
@@ -69,16 +86,26 @@ export class Group extends Cursor {
 
   /** Whether a member outlives its link: then the group waits for it. */
   get durable(): boolean {
-    return this.#members.some((m) => m.session.durable)
+    return this.hereDurable || this.lending?.othersDurable === true
   }
 
   get attached(): boolean {
+    return this.hereAttached || this.lending?.othersHaveRoom === true
+  }
+
+  get hereDurable(): boolean {
+    return this.#members.some((m) => m.session.durable)
+  }
+
+  get hereAttached(): boolean {
     return this.#members.some((m) => m.session.attached)
   }
 
   /** Lowest position it may still need. */
   get floor(): Pos {
-    let floor = (this.live ? this.#broker.log.last : this.scan) + 1
+    let floor = this.gone
+      ? Number.POSITIVE_INFINITY
+      : (this.live ? this.#broker.log.last : this.scan) + 1
     for (const pos of this.#lent.keys()) {
       if (pos >= this.#lostBefore) floor = Math.min(floor, pos)
     }
@@ -113,6 +140,7 @@ export class Group extends Cursor {
 
   protected consider(pos: Pos, message: Message): boolean {
     if (this.#returned.length > 0) return false
+    if (this.lending !== null && (this.#lent.has(pos) || this.lending.isOver(pos))) return true
     return !this.#matches(message) || this.#lend(pos, message)
   }
 
@@ -136,11 +164,25 @@ export class Group extends Cursor {
       this.#changed()
       return true
     }
-    return false
+    return this.#lendAway(pos, message)
+  }
+
+  #lendAway(pos: Pos, message: Message): boolean {
+    if (this.lending?.lendAway(pos) !== true) return false
+    this.#lent.set(pos, message)
+    this.#changed()
+    return true
   }
 
   /** The member keeps the message in its own record, with the next save of this turn, and completes it. */
-  moved(pos: Pos): void {
+  moved(pos: Pos, member: Session): void {
+    if (this.gone) {
+      this.#broker.saver.flow(member).then(
+        () => this.finished(pos),
+        () => {},
+      )
+      return
+    }
     this.#lent.delete(pos)
     // Should that fail, the member's link is closed, and what it kept is saved when it is back.
     if (this.persistent) this.#broker.saver.flow(this).catch(() => this.#changed())
@@ -157,7 +199,9 @@ export class Group extends Cursor {
 
   /** The member acknowledged it, or it will never be delivered to another. */
   finished(pos: Pos): void {
-    if (this.#lent.delete(pos)) this.#changed()
+    if (!this.#lent.delete(pos)) return
+    this.#changed()
+    this.lending?.finishedHere(pos)
   }
 
   /** The member went away before it acknowledged. */
@@ -165,6 +209,10 @@ export class Group extends Cursor {
     const message = this.#lent.get(pos)
     if (message === undefined) return
     this.#lent.delete(pos)
+    if (this.gone) {
+      if (message === null || !this.#lend(pos, message)) this.lending?.changed()
+      return
+    }
     this.#returned.push({ pos, message })
     this.#returned.sort((a, b) => a.pos - b.pos)
     this.#broker.runtime.atTurnEnd(() => this.settle())
@@ -190,6 +238,10 @@ export class Group extends Cursor {
 
   /** A member may have room again. */
   settle(): void {
+    if (!this.#serves) {
+      this.lending?.changed()
+      return
+    }
     while (this.#returned.length > 0) {
       const { pos, message } = this.#returned[0] as { pos: Pos; message: Message | null }
       if (message === null) {
@@ -220,6 +272,73 @@ export class Group extends Cursor {
         this.#fetching = false
       },
     )
+  }
+
+  override wake(log: Log): void {
+    if (this.#serves) super.wake(log)
+  }
+
+  // ---- Several nodes -------------------------------------------------------------------------
+
+  /** Its record is this node's: goes on where the owner before left off. */
+  own(epoch: number, flow: SessionFlow | null): void {
+    this.epoch = epoch
+    this.live = false
+    if (flow === null) return
+    this.restore(flow)
+    this.#returned = this.#returned.filter(({ pos }) => !this.#lent.has(pos))
+  }
+
+  /** Its record is another node's. `away` is lent to other nodes, the rest to members here. */
+  disown(away: ReadonlySet<Pos>): void {
+    if (this.live) this.fallBehind(this.#broker.log.last + 1)
+    this.epoch = 0
+    this.#returned = []
+    for (const pos of away) this.#lent.delete(pos)
+    this.#broker.saver.forget(this)
+  }
+
+  /** Another node takes the record. */
+  async release(): Promise<void> {
+    if (this.lending?.owns !== true) return
+    this.leaving = true
+    if (this.persistent) await this.#broker.saver.flow(this).catch(() => {})
+    this.leaving = false
+    this.lending.lost()
+  }
+
+  /** What members here were lent. */
+  held(): Set<Pos> {
+    return new Set(this.#lent.keys())
+  }
+
+  /** A message that the owner lends to this node. False: no member has room. */
+  take(pos: Pos, message: Message): boolean {
+    return this.#lent.has(pos) || this.#lend(pos, message)
+  }
+
+  /** Another node has it since before this one became the owner; false when it is known to be over. */
+  lentElsewhere(pos: Pos): boolean {
+    if (this.#lent.has(pos)) return false
+    const waiting = this.#returned.length
+    this.#returned = this.#returned.filter((one) => one.pos !== pos)
+    if (this.#returned.length === waiting && (this.live || pos <= this.scan)) return false
+    this.#lent.set(pos, null)
+    return true
+  }
+
+  /** Another node is done with it. False: the cursor has not come to it yet. */
+  finishedAway(pos: Pos): boolean {
+    const waiting = this.#returned.length
+    this.#returned = this.#returned.filter((one) => one.pos !== pos)
+    const known = this.#lent.delete(pos) || this.#returned.length < waiting
+    if (known) this.#changed()
+    return known || this.live || pos <= this.scan
+  }
+
+  /** Whether it is, or may be, of QoS 2. */
+  isExact(pos: Pos): boolean {
+    return this.#lent.get(pos)?.qos !== 1
   }
 
   // ---- At rest -------------------------------------------------------------------------------

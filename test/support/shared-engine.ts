@@ -82,6 +82,8 @@ export class SharedEngine implements Engine {
   readonly #chains = new Map<string, Promise<unknown>>()
   readonly #queue: Append[] = []
   #pumping = false
+  /** Packet identifiers by session whose messages were given up before they were stored. */
+  readonly #withdrawn = new Map<string, Set<number>>()
   readonly #mine = new Map<string, Append>()
   readonly #retaining = new Map<string, number>()
   readonly #castDue = new Map<string, number>()
@@ -148,7 +150,7 @@ export class SharedEngine implements Engine {
         this.#runtime.after(AGAIN_MS, attempt)
         if (this.#unreachable) return
         servers.runtime.after(servers.trip(), () => {
-          if (this.#unreachable) return
+          if (over || this.#unreachable) return
           answer ??= settled(what, resolve, reject)
           if (servers.loses()) return
           this.#runtime.after(servers.trip(), () => {
@@ -211,15 +213,38 @@ export class SharedEngine implements Engine {
     await Promise.allSettled(entry.before)
     this.#mine.set(mark, entry)
     const { saves } = record
+    let happened = false
     try {
-      await this.#ask(() => this.#servers.append(this.node, mark, messages, saves), APPEND_MS)
+      await this.#ask(() => {
+        happened = true
+        this.#servers.append(this.node, mark, messages, saves)
+      }, APPEND_MS)
       this.wake()
     } catch (error) {
       if (entry.over) return
       entry.over = true
+      if (!happened) this.#withdraw(record)
       if (isFenced(error)) for (const { id } of saves) this.#checkOwner(id)
       entry.reject(error)
     }
+  }
+
+  /** Its messages are not in the log: saves that wait must not remember that they were received. */
+  #withdraw({ saves }: LogRecord): void {
+    for (const { id, flow } of saves) {
+      const before = this.#servers.sessions.get(id)?.flow?.receiving ?? []
+      const fresh = (flow?.receiving ?? []).filter((packetId) => !before.includes(packetId))
+      this.#withdrawn.set(id, new Set([...(this.#withdrawn.get(id) ?? []), ...fresh]))
+    }
+  }
+
+  /** As the session is saved: without what was withdrawn. */
+  #remembered(save: SessionSave): SessionSave {
+    const withdrawn = this.#withdrawn.get(save.id)
+    if (withdrawn === undefined || save.flow === undefined) return save
+    const receiving = save.flow.receiving.filter((packetId) => !withdrawn.has(packetId))
+    if (receiving.length === save.flow.receiving.length) this.#withdrawn.delete(save.id)
+    return { ...save, flow: { ...save.flow, receiving } }
   }
 
   /** A copy of the next record comes, or what was missed is read. */
@@ -399,7 +424,8 @@ export class SharedEngine implements Engine {
   save(saves: readonly SessionSave[]): Promise<void> {
     const ids = saves.map(({ id }) => id)
     return this.#inTurn(ids, async () => {
-      const refused = await this.#ask(() => this.#servers.save(this.node, saves), REQUEST_MS)
+      const remembered = saves.map((save) => this.#remembered(save))
+      const refused = await this.#ask(() => this.#servers.save(this.node, remembered), REQUEST_MS)
       for (const id of refused) this.#checkOwner(id)
       if (refused[0] !== undefined) throw fenced(refused[0])
     })
