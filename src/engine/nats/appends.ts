@@ -36,6 +36,8 @@ export interface Group {
   readonly delivered: Promise<void>
   readonly deliver: () => void
   wasDelivered: boolean
+  /** What must be stored between delivery and acknowledgement; set at delivery. */
+  kept: Promise<void>
 }
 
 export interface AppendsDeps {
@@ -47,8 +49,6 @@ export interface AppendsDeps {
   readonly save: (saves: readonly SessionSave[], group: string) => Promise<void>
   /** The group is in the log. Called before its delivery is waited for. */
   readonly stored: (group: Group, seq: number, duplicate: boolean) => void
-  /** What must be done between delivery and acknowledgement. */
-  readonly finish: (group: Group) => Promise<void>
   /** The group is over, stored or not. */
   readonly settled: (group: Group, stored: boolean) => void
 }
@@ -116,6 +116,7 @@ export class Appends {
       delivered,
       deliver,
       wasDelivered: false,
+      kept: Promise.resolve(),
     }
     this.#queue.push(group)
     return group
@@ -183,7 +184,7 @@ export class Appends {
   }
 
   #tell(group: Group, entries: readonly Entry[]): void {
-    const finished = group.delivered.then(() => this.#deps.finish(group))
+    const finished = group.delivered.then(() => group.kept)
     finished.catch(() => {})
     this.#told = this.#told.then(async () => {
       try {

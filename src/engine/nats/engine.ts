@@ -264,7 +264,6 @@ export class NatsEngine implements Engine {
       identity: () => this.#identity(),
       save: (saves, group) => this.#sessions.save(saves, group),
       stored: (group, seq, duplicate) => this.#stored(group, seq, duplicate),
-      finish: (group) => this.#keepRetained(group),
       settled: (group) => {
         for (const { record } of group.entries) this.#sessions.settled(record.saves, group.id)
       },
@@ -308,6 +307,9 @@ export class NatsEngine implements Engine {
       const records = placed(group, stored.seq)
       if (stored.data.length === 0) this.#bytes += group.size
       group.wasDelivered = true
+      // Before anybody hears of it: what is retained after hearing it comes later.
+      group.kept = this.#keepRetained(records)
+      group.kept.catch(() => {})
       for (const record of records) {
         this.#last = endOf(record)
         this.#events.record(record)
@@ -333,17 +335,16 @@ export class NatsEngine implements Engine {
   }
 
   /** Retained messages of stored records are acknowledged when they are found by the next start too. */
-  async #keepRetained(group: Group): Promise<void> {
-    const newest = new Map<string, Promise<void>>()
-    for (const { record, refused } of group.entries) {
-      if (refused) continue
-      for (let i = 0; i < record.messages.length; i++) {
-        const message = record.messages[i]!
-        if (!message.retain || message.qos === 0) continue
-        newest.set(message.topic.name, this.#retained.store(message, record.first + i))
+  async #keepRetained(records: readonly LogRecord[]): Promise<void> {
+    const storing: Promise<void>[] = []
+    for (const { messages, first } of records) {
+      for (let i = 0; i < messages.length; i++) {
+        const message = messages[i]!
+        if (message.retain && message.qos > 0)
+          storing.push(this.#retained.store(message, first + i))
       }
     }
-    if (newest.size > 0) await Promise.all(newest.values())
+    if (storing.length > 0) await Promise.all(storing)
   }
 
   async #forget(upTo: Pos): Promise<void> {
