@@ -33,6 +33,8 @@ export class Lending {
   owns = false
   #ready = false
   #claiming = false
+  /** Nothing was stored: it begins where the first of its members asked for it. */
+  #fresh = false
   #owner: string | null = null
   #ownerEpoch = 0
   #ownerlessUntil = 0
@@ -113,6 +115,7 @@ export class Lending {
         this.#ownerEpoch = epoch
         this.#remotes.clear()
         this.#over.clear()
+        this.#fresh = stored === null
         this.#group.own(epoch, stored?.flow ?? null)
         for (const pos of this.#done) this.#group.finishedAway(pos)
         this.#done.clear()
@@ -120,6 +123,7 @@ export class Lending {
         runtime.after(LISTEN_MS, () => {
           if (!this.owns || this.#group.epoch !== epoch) return
           this.#ready = true
+          if (this.#group.persistent) this.#broker.saver.flow(this.#group).catch(() => {})
           this.#group.settle()
         })
       },
@@ -240,6 +244,7 @@ export class Lending {
     writer.uint(this.#running ? group.size : 0)
     writer.uint(group.hereAttached ? Math.max(0, ROOM - held.size) : 0)
     writer.byte(group.hereDurable ? 1 : 0)
+    writer.double(group.since)
     writePositions(writer, held)
     writePositions(writer, this.#done)
     this.#broker.engine.cast(this.#owner, writer.finish())
@@ -263,6 +268,7 @@ export class Lending {
     const members = reader.uint()
     const room = reader.uint()
     const durable = reader.byte() === 1
+    const since = reader.double()
     const held = readPositions(reader)
     const done = readPositions(reader)
     if (!this.owns) return
@@ -275,6 +281,7 @@ export class Lending {
     }
     this.#remotes.set(from, remote)
     remote.durable = durable
+    if (this.#fresh && !this.#ready && members > 0) group.reachBack(since)
     for (const pos of held) {
       if (!remote.lent.has(pos) && group.lentElsewhere(pos)) remote.lent.set(pos, 0)
     }

@@ -35,6 +35,8 @@ export class Group extends Cursor {
   epoch = 0
   readonly claiming = false
   leaving = false
+  /** Tail of the log when the first of the members here asked for it. */
+  since: Pos
   /** Whether the router knows it. */
   routed = false
   /** What is between the nodes that have members; null where there is one node. */
@@ -57,6 +59,7 @@ export class Group extends Cursor {
     this.filter = filter
     this.mark = new Mark(broker.runtime)
     this.scan = from
+    this.since = from
     this.lending = broker.engine.node === null ? null : new Lending(this, broker)
   }
 
@@ -115,6 +118,7 @@ export class Group extends Cursor {
 
   join(member: Subscription): void {
     this.#members.add(member)
+    this.since = Math.min(this.since, member.from)
     member.session.joined()
   }
 
@@ -284,9 +288,17 @@ export class Group extends Cursor {
   own(epoch: number, flow: SessionFlow | null): void {
     this.epoch = epoch
     this.live = false
-    if (flow === null) return
+    if (flow === null) {
+      this.scan = this.since
+      return
+    }
     this.restore(flow)
     this.#returned = this.#returned.filter(({ pos }) => !this.#lent.has(pos))
+  }
+
+  /** A member at another node asked for it earlier. */
+  reachBack(since: Pos): void {
+    if (!this.live) this.scan = Math.min(this.scan, since)
   }
 
   /** Its record is another node's. `away` is lent to other nodes, the rest to members here. */
