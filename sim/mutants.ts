@@ -77,10 +77,10 @@ export const MUTANTS: readonly Mutant[] = [
     to: '',
   },
   {
-    what: 'a retained QoS 0 message overtakes stored ones',
+    what: 'a retained QoS 0 message comes back after it was removed',
     file: 'protocol/mqtt/ingress.ts',
-    from: 'else this.#link.broker.retain(message, this.#lastPos)',
-    to: 'else this.#link.broker.retain(message)',
+    from: 'if (message.retain && this.#later !== null) this.#supersede(topic)',
+    to: '',
   },
   {
     what: 'No Local is not respected',
