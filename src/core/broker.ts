@@ -12,6 +12,7 @@ import {
   type EngineFault,
   type LogRecord,
 } from './engine.ts'
+import { Groups } from './groups.ts'
 import { Intake, type Publisher } from './intake.ts'
 import { DEFAULT_LIMITS, type Limits } from './limits.ts'
 import type { Sending } from './link.ts'
@@ -25,17 +26,17 @@ import type { Runtime } from './runtime.ts'
 import { Saver } from './saver.ts'
 import type { Session } from './session.ts'
 import { Sessions } from './sessions.ts'
-import { Group, isGroupRecord } from './share.ts'
+import { isGroupRecord } from './share.ts'
+import { type SubscribeRefusal, subscribeFault } from './subscribe-fault.ts'
 import { Subscription } from './subscription.ts'
 import { Sweep } from './sweep.ts'
-import { depthOf, filterFault, sharedFilter } from './topic.ts'
+import { sharedFilter } from './topic.ts'
 import { type Topic, Topics } from './topics.ts'
 import {
   type Message,
   NO_BYTES,
   type Pos,
   type QoS,
-  type StoredSession,
   type StoredSubscription,
   type SubscriptionOptions,
   type Will,
@@ -72,12 +73,9 @@ export interface MessageFields {
 /** A message that cannot be published; its text says why. */
 export class MessageError extends Error {}
 
-/** Why a subscription was refused. */
-export type SubscribeFault = 'invalid' | 'closed' | 'forbidden' | 'quota' | 'shared-no-local'
-
 export type SubscribeResult =
   | { readonly granted: QoS; readonly created: boolean; readonly subscription: Subscription }
-  | { readonly fault: SubscribeFault; readonly why: string }
+  | SubscribeRefusal
 
 /** 0 sends retained messages always, 1 only for a new subscription, 2 never. */
 export type RetainHandling = 0 | 1 | 2
@@ -101,8 +99,7 @@ export class Broker {
   readonly intake: Intake
   readonly saver: Saver
   readonly sessions: Sessions
-  /** Shared subscriptions, by `name/filter`. */
-  readonly groups = new Map<string, Group>()
+  readonly groups: Groups
   readonly report: (what: string, about: string) => void
   /** Lent to `Link.send`: one object for all messages. */
   readonly sending: Sending
@@ -137,6 +134,7 @@ export class Broker {
     }
     this.intake = new Intake({ append, node: engine.node }, this.router, limits, runtime)
     this.saver = new Saver(engine, runtime, this.intake)
+    this.groups = new Groups(this)
     this.sessions = new Sessions(this)
     this.#retention = new Retention(this)
     this.sweep = new Sweep(this)
@@ -195,7 +193,7 @@ export class Broker {
       },
       retained: (change) => this.retained.restore(change),
       cast: (from, bytes) => this.#peers?.heard(from, bytes),
-      kick: (id) => (isGroupRecord(id) ? this.#releaseGroup(id) : this.sessions.release(id)),
+      kick: (id) => (isGroupRecord(id) ? this.groups.release(id) : this.sessions.release(id)),
       state: (state, why) => this.#changed(state, why),
       node: (id, up) => {
         this.#peers?.node(id, up)
@@ -246,12 +244,12 @@ export class Broker {
     options: SubscriptionOptions,
     retainHandling: RetainHandling = 0,
   ): SubscribeResult {
-    const refused = this.#refuse(session, filter, options)
+    const refused = subscribeFault(this, session, filter, options)
     if (refused !== null) return refused
     const shared = sharedFilter(filter)
     const group =
       shared !== null && typeof shared !== 'string'
-        ? this.#group(shared.group, shared.filter, this.log.last)
+        ? this.groups.at(shared.group, shared.filter, this.log.last)
         : null
     const known = session.subscription(filter)
     // One that is replaced goes on from where it was: nothing is lost meanwhile. [MQTT-3.8.4-4]
@@ -262,55 +260,6 @@ export class Broker {
     const owesRetained = retainHandling === 0 || (retainHandling === 1 && known === null)
     if (group === null && owesRetained) session.oweRetained(subscription)
     return { granted: options.qos, created: known === null, subscription }
-  }
-
-  #refuse(
-    session: Session,
-    filter: string,
-    options: SubscriptionOptions,
-  ): { fault: SubscribeFault; why: string } | null {
-    const shared = sharedFilter(filter)
-    if (typeof shared === 'string') return { fault: 'invalid', why: shared }
-    const plain = shared?.filter ?? filter
-    const syntax = filterFault(plain)
-    if (syntax !== null) return { fault: 'invalid', why: syntax }
-    const { limits } = this
-    if (Buffer.byteLength(filter) > limits.topicBytes) {
-      this.counters.limitsReached++
-      return { fault: 'invalid', why: `a filter is at most ${limits.topicBytes} bytes` }
-    }
-    if (depthOf(plain) > limits.topicLevels) {
-      this.counters.limitsReached++
-      return { fault: 'invalid', why: `a filter has at most ${limits.topicLevels} levels` }
-    }
-    if (shared !== null && options.noLocal) {
-      return { fault: 'shared-no-local', why: 'No Local does not go with a shared subscription' } // [MQTT-3.8.3-4]
-    }
-    if (session.access.closed?.(plain) === true) {
-      this.counters.subscribesDenied++
-      return { fault: 'closed', why: 'nobody may subscribe to this filter here' }
-    }
-    if (!session.access.maySubscribe(plain)) {
-      this.counters.subscribesDenied++
-      return { fault: 'forbidden', why: 'you may not subscribe to this filter' }
-    }
-    if (session.subscription(filter) !== null) return null
-    return this.#quota(session, shared === null ? null : `${shared.group}/${shared.filter}`)
-  }
-
-  #quota(session: Session, group: string | null): { fault: 'quota'; why: string } | null {
-    const { limits } = this
-    const over =
-      session.subscriptionCount >= limits.subscriptionsPerSession
-        ? `a client has at most ${limits.subscriptionsPerSession} subscriptions`
-        : this.router.subscriptionCount >= limits.subscriptions
-          ? `the server holds at most ${limits.subscriptions} subscriptions`
-          : group !== null && !this.groups.has(group) && this.groups.size >= limits.groups
-            ? `the server holds at most ${limits.groups} shared groups`
-            : null
-    if (over === null) return null
-    this.counters.limitsReached++
-    return { fault: 'quota', why: over }
   }
 
   /** False when there was no such subscription. */
@@ -333,7 +282,7 @@ export class Broker {
     const shared = sharedFilter(stored.filter)
     const group =
       shared !== null && typeof shared !== 'string'
-        ? this.#group(shared.group, shared.filter, stored.from)
+        ? this.groups.at(shared.group, shared.filter, stored.from)
         : null
     this.#attachSubscription(new Subscription(session, stored.filter, stored, stored.from, group))
   }
@@ -381,69 +330,8 @@ export class Broker {
       group.routed = false
       return
     }
-    if (why === 'moved') {
-      this.groupEmptied(group)
-      return
-    }
-    this.#dropGroup(group)
-    if (group.epoch > 0) this.#forgetGroup(group, session)
-  }
-
-  /** Its last members are at other nodes, or on their way there: its record stays for them. */
-  groupEmptied(group: Group): void {
-    if (group.size > 0 || group.lending?.hasOthers === true) return
-    if (group.lending?.owns === true) this.saver.flow(group).catch(() => {})
-    this.#dropGroup(group)
-  }
-
-  #dropGroup(group: Group): void {
-    if (group.routed) this.router.removeGroup(group)
-    group.routed = false
-    group.lending?.stop()
-    this.groups.delete(`${group.name}/${group.filter}`)
-  }
-
-  async #releaseGroup(id: string): Promise<void> {
-    for (const group of this.groups.values()) if (group.id === id) await group.release()
-  }
-
-  /** Not before the record of its last member says so: a restart in between would begin the group anew. */
-  #forgetGroup(group: Group, member: Session): void {
-    const stays = member.persistent && this.sessions.get(member.id) === member
-    const left = stays ? this.saver.profile(member) : Promise.resolve()
-    const { id, epoch } = group
-    this.saver.forget(group)
-    group.epoch = 0
-    left.then(() => this.engine.save([{ id, epoch, ended: true }])).catch(() => {})
-  }
-
-  #group(name: string, filter: string, from: Pos): Group {
-    const key = `${name}/${filter}`
-    const known = this.groups.get(key)
-    if (known !== undefined) return known
-    const group = new Group(name, filter, from, this)
-    this.groups.set(key, group)
-    if (this.engine.durable && this.engine.node === null) {
-      this.engine.claim(group.id).then(
-        ({ epoch }) => {
-          group.epoch = epoch
-        },
-        (error: unknown) => this.report('shared group not claimed', `${key}: ${String(error)}`),
-      )
-    }
-    return group
-  }
-
-  /** Records of groups of an earlier run; those without members any more are forgotten. */
-  restoreGroups(stored: readonly StoredSession[]): void {
-    const byId = new Map([...this.groups.values()].map((group) => [group.id, group]))
-    for (const { id, epoch, flow } of stored) {
-      const group = byId.get(id)
-      byId.delete(id)
-      if (group !== undefined) group.restore(flow)
-      else this.engine.save([{ id, epoch, ended: true }]).catch(() => {})
-    }
-    for (const group of byId.values()) group.begin()
+    if (why === 'moved') this.groups.emptied(group)
+    else this.groups.ended(group, session)
   }
 
   // ---- Publishing ----------------------------------------------------------------------------

@@ -296,6 +296,11 @@ export class Group extends Cursor {
     this.#returned = this.#returned.filter(({ pos }) => !this.#lent.has(pos))
   }
 
+  /** Nobody is left here: it stays where it is, however late that is saved. */
+  park(): void {
+    if (this.live) this.fallBehind(this.#broker.log.last + 1)
+  }
+
   /** A member at another node asked for it earlier. */
   reachBack(since: Pos): void {
     if (!this.live) this.scan = Math.min(this.scan, since)
