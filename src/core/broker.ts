@@ -5,15 +5,9 @@ import { type Access, type AccessClass, OPEN_ACCESS } from './access.ts'
 import { type Activity, SILENT } from './activity.ts'
 import { Copies } from './copies.ts'
 import { Counters } from './counters.ts'
-import {
-  type Engine,
-  EngineError,
-  type EngineEvents,
-  type EngineFault,
-  type LogRecord,
-} from './engine.ts'
+import { type Engine, EngineError, type EngineEvents, type LogRecord } from './engine.ts'
 import { Groups } from './groups.ts'
-import { Intake, type Publisher } from './intake.ts'
+import { Intake } from './intake.ts'
 import { DEFAULT_LIMITS, type Limits } from './limits.ts'
 import type { Sending } from './link.ts'
 import { Log } from './log.ts'
@@ -24,6 +18,7 @@ import { Router } from './router.ts'
 import { MessageRun } from './run.ts'
 import type { Runtime } from './runtime.ts'
 import { Saver } from './saver.ts'
+import { SelfPublisher } from './self-publisher.ts'
 import type { Session } from './session.ts'
 import { Sessions } from './sessions.ts'
 import { isGroupRecord } from './share.ts'
@@ -433,30 +428,6 @@ export class Broker {
     topic.judgedFor = access
     return topic.mayPublish
   }
-}
-
-/** The broker as a publisher of its own: wills, HTTP, the embedding program. */
-class SelfPublisher implements Publisher {
-  intakeBytes = 0
-  readonly #waiting = new Map<number, { resolve: () => void; reject: (fault: Error) => void }>()
-  #token = 0
-
-  publish(intake: Intake, message: Message): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const token = ++this.#token
-      this.#waiting.set(token, { resolve, reject })
-      intake.add(this, message, token, null)
-    })
-  }
-
-  stored(token: number, fault: EngineFault | null): void {
-    const waiting = this.#waiting.get(token)
-    this.#waiting.delete(token)
-    if (fault === null) waiting?.resolve()
-    else waiting?.reject(new Error(`the message could not be stored: ${fault}`))
-  }
-
-  roomAgain(): void {}
 }
 
 const NO_MESSAGE = {} as Message

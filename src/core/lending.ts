@@ -297,7 +297,7 @@ export class Lending {
     remote.room = Math.max(0, room - unseen)
     if (members === 0 && remote.lent.size === 0) {
       this.#remotes.delete(from)
-      this.#broker.groupEmptied(group)
+      this.#broker.groups.emptied(group)
       return
     }
     if (epoch !== this.#ownerEpoch || unseen > 0) this.changed()

@@ -550,7 +550,7 @@ export class Sessions {
       if (isGroupRecord(stored.id)) groups.push(stored)
       else if (!this.#byId.has(stored.id)) this.#revive(stored)
     }
-    this.#broker.restoreGroups(groups)
+    this.#broker.groups.restore(groups)
   }
 
   #revive(stored: StoredSession): Session {

@@ -2,8 +2,8 @@
 // links and the tests agree. `OK …`, `ERR what is wrong; what to do`, and `- …` for items.
 
 import type { Refusal } from '../../core/access.ts'
-import type { SubscribeFault } from '../../core/broker.ts'
 import type { Goodbye } from '../../core/link.ts'
+import type { SubscribeFault } from '../../core/subscribe-fault.ts'
 import { shownName, shownWord } from './display.ts'
 
 const listed = (names: readonly string[]): string => names.map(shownName).join(', ')

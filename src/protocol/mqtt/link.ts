@@ -35,8 +35,7 @@ import {
 import { subscribe, unsubscribe } from './subscribing.ts'
 import { varintSize } from './varint.ts'
 
-/** Runs to wide audiences that may still wait when a link is read again. */
-const WIDE_BACKLOG_LOW = 16
+const WIDE_BACKLOG_LOW = 16 // Runs to wide audiences that may still wait when a link is read again.
 /** Milliseconds a link may be left unread because its publishes find no room. */
 const UNREAD_MS = 30_000
 
@@ -366,7 +365,6 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     if (this.#state === 'open') this.#session?.settle()
   }
 
-  /** Queues one whole packet. */
   push(bytes: Buffer): void {
     this.#wire.push(bytes, 0, bytes.length)
   }

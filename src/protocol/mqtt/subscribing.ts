@@ -1,6 +1,6 @@
 // SUBSCRIBE and UNSUBSCRIBE, filter by filter: what is granted, what is refused and why.
 
-import type { SubscribeFault } from '../../core/broker.ts'
+import type { SubscribeFault } from '../../core/subscribe-fault.ts'
 import type { MqttLink } from './link.ts'
 import { PacketError, Reason, type Subscribe, type Unsubscribe } from './packets.ts'
 
