@@ -52,8 +52,8 @@ export class Groups {
   /** Its last members are at other nodes, or on their way there: its record stays for them. */
   emptied(group: Group): void {
     if (group.size > 0 || group.lending?.hasOthers === true) return
-    if (group.lending?.owns === true) this.#broker.saver.flow(group).catch(() => {})
     this.#drop(group)
+    if (group.lending?.owns === true) this.#broker.saver.flow(group).catch(() => {})
   }
 
   /** Its last member, of that session, has left for good. */
@@ -63,6 +63,8 @@ export class Groups {
   }
 
   #drop(group: Group): void {
+    // Saved later, perhaps: its cursor must not follow the log until then.
+    group.park()
     if (group.routed) this.#broker.router.removeGroup(group)
     group.routed = false
     group.lending?.stop()
