@@ -17,7 +17,7 @@ abstract class Client {
   #socket: Socket | null = null
   #connected = false
   #known = false
-  /** The server is about to be killed. */
+  /** The server is about to be killed, or was and is not back: who dials now may reach nobody. */
   mayBeCut = false
   /** What the client saw that may not be. */
   readonly faults: string[] = []
@@ -35,7 +35,6 @@ abstract class Client {
     return new Promise((resolve) => {
       const socket = connect({ host: to.host, port: to.port, noDelay: true })
       this.#socket = socket
-      this.mayBeCut = false
       // What was meant for the lost connection does not belong on this one.
       this.#out = []
       const packets = parser({ protocolVersion: 4 })

@@ -145,7 +145,10 @@ class CrashRun {
     for (const { inFlight } of this.#publishers) this.#inFlightAtKills += inFlight
     await this.#kill()
     await this.#start()
-    for (const client of [...this.#publishers, ...this.#subscribers]) client.drop()
+    for (const client of [...this.#publishers, ...this.#subscribers]) {
+      client.drop()
+      client.mayBeCut = false
+    }
     await this.#connect(this.#subscribers)
     await this.#connect(this.#publishers)
   }
