@@ -99,6 +99,9 @@ async function provoke(t: Talk, client: RawClient): Promise<Heard[]> {
   }
   client.subscribe(t.target.refusedFilter ?? t.topic('x'), { qos: 1 })
   client.unsubscribe(t.topic('never'))
+  // What is acknowledged once stored may come after what is answered at once.
+  said.push(await client.finds('puback', ({ messageId }) => messageId === 1))
+  said.push(await client.finds('pubrec', ({ messageId }) => messageId === 2))
   client.ping()
   await client.finds('pingresp')
   said.push(...client.takes())
