@@ -20,7 +20,7 @@ import {
   record,
   resolveTopic,
   sessionsOf,
-} from './contract.ts'
+} from '../engine/contract.ts'
 
 let place: string
 let folder: string
