@@ -8,23 +8,13 @@ import type { Message } from '../../core/types.ts'
 import type { Wire } from '../../net/wire.ts'
 import { encodedRun, FrameRun } from './frame-run.ts'
 import type { MqttLink } from './link.ts'
-import { type PublishShape, type PublishSize, publishSize, writePublish } from './publish.ts'
+import { type PublishSize, plainShape, publishSize, writePublish } from './publish.ts'
 
 /** Bytes a server may add to a frame: message expiry aside, identifiers and a longer length. */
 const ADDED_BYTES = 16
 
 /** Reused for every packet of every link: nothing between filling and writing gives way. */
-const shape: PublishShape = {
-  version: 4,
-  qos: 0,
-  retain: false,
-  duplicate: false,
-  packetId: 0,
-  identifiers: null,
-  alias: 0,
-  aliasKnown: false,
-  now: 0,
-}
+const shape = plainShape()
 const size: PublishSize = { body: 0, properties: 0 }
 
 export class Egress {

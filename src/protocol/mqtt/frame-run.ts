@@ -5,8 +5,7 @@ import type { Run } from '../../core/run.ts'
 import type { Topics } from '../../core/topics.ts'
 import { type Message, NO_BYTES } from '../../core/types.ts'
 import { PublishProperties, readPublishProperties } from './properties.ts'
-import type { PublishShape, PublishSize } from './publish.ts'
-import { publishSize, writePublish } from './publish.ts'
+import { type PublishSize, plainShape, publishSize, writePublish } from './publish.ts'
 import { readVarint, varintSize } from './varint.ts'
 
 export class FrameRun implements Run {
@@ -121,17 +120,7 @@ export class FrameRun implements Run {
   }
 }
 
-const shape: PublishShape = {
-  version: 4,
-  qos: 0,
-  retain: false,
-  duplicate: false,
-  packetId: 0,
-  identifiers: null,
-  alias: 0,
-  aliasKnown: false,
-  now: 0,
-}
+const shape = plainShape()
 const size: PublishSize = { body: 0, properties: 0 }
 
 /** The run as QoS 0 frames of that version, encoded once and shared by all who need the same. */

@@ -1,5 +1,5 @@
-// One MQTT connection: CONNECT and goodbye, SUBSCRIBE, acknowledgements, keep alive. PUBLISH is
-// in ingress.ts and egress.ts, who a client is and what it may is settled in admit.ts.
+// One MQTT connection: reading, CONNECT, keep alive and goodbye. PUBLISH is in ingress.ts and egress.ts,
+// acknowledgements are in answers.ts, who a client is and what it may is settled in admit.ts.
 
 import { type AccessClass, EVERYTHING } from '../../core/access.ts'
 import type { Delivery } from '../../core/audience.ts'

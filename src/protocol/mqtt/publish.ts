@@ -22,6 +22,21 @@ export interface PublishShape {
   now: number
 }
 
+/** A shape to be filled and used again: QoS 0, nothing added. */
+export function plainShape(): PublishShape {
+  return {
+    version: 4,
+    qos: 0,
+    retain: false,
+    duplicate: false,
+    packetId: 0,
+    identifiers: null,
+    alias: 0,
+    aliasKnown: false,
+    now: 0,
+  }
+}
+
 /** Size of the packet's body and of its properties, computed once and then written. */
 export interface PublishSize {
   body: number
