@@ -1,6 +1,7 @@
 // What an engine keeps of a record: the messages a durable session wants, at their places.
 // Also frees kept messages from the network reads they were sliced from.
 
+import { SLAB_BYTES } from '../core/copies.ts'
 import type { LogRecord } from '../core/engine.ts'
 import type { Topic } from '../core/topics.ts'
 import { type Message, NO_BYTES, type Pos, RECORD_MESSAGES_MAX } from '../core/types.ts'
@@ -76,8 +77,8 @@ export function detach(record: LogRecord): void {
     const source = payload.length > 0 ? payload.buffer : properties.buffer
     if (source !== previous) {
       previous = source
-      // Small copies live in Node's shared pool together with their neighbours: no waste.
-      if (previous.byteLength !== Buffer.poolSize) backing += previous.byteLength
+      // Small copies live in a slab together with their neighbours: no waste.
+      if (previous.byteLength !== SLAB_BYTES) backing += previous.byteLength
     }
   }
   if (backing <= bytes * 4) return

@@ -224,7 +224,7 @@ export class Server {
       }
     }
     this.#parts.notes.info(
-      `read the users file again: ${users} users, ${closed} connections closed`,
+      `read the users file again (users: ${users}, connections closed: ${closed})`,
     )
   }
 

@@ -102,7 +102,7 @@ describe('users', () => {
     await server?.reload()
     await until(() => gone.size === 2, 'two to be gone')
     expect([...gone].sort()).toEqual(['second', 'third'])
-    expect(notes.at(-1)).toBe('read the users file again: 2 users, 2 connections closed')
+    expect(notes.at(-1)).toBe('read the users file again (users: 2, connections closed: 2)')
     const bob = await enter(url, { username: 'bob', password: 'another' })
     await bob.publishAsync('secret', 'x', { qos: 1 })
     await bob.publishAsync('news', 'x', { qos: 1 })
