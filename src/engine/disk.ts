@@ -16,17 +16,23 @@ import type { Runtime } from '../core/runtime.ts'
 import type { Pos, StoredSession } from '../core/types.ts'
 import { Commits } from './commits.ts'
 import { diskFailed, diskFull, isFull } from './disk-faults.ts'
-import { DataFolder } from './folder.ts'
 import { newLogIdentity } from './identity.ts'
 import { wantedBytes } from './kept.ts'
 import { LogTable } from './log-table.ts'
 import { Owners } from './owners.ts'
+import { FolderPlace, type Place } from './place.ts'
 import { RecordCodec, type ResolveTopic } from './record.ts'
 import { RetainedTable } from './retained-table.ts'
-import { scanBeforeOpening } from './scan-process.ts'
 import { SessionTable } from './session-table.ts'
-import { DiskSpace, type FreeSpace, freeSpaceOf } from './space.ts'
-import { type Change, firstPosition, type LogState, recordKey, type Sizes, Store } from './store.ts'
+import { DiskSpace, type FreeSpace } from './space.ts'
+import {
+  type Change,
+  firstPosition,
+  type LogState,
+  recordKey,
+  type Sizes,
+  type Store,
+} from './store.ts'
 
 /** Record sequences reserved at a time: at 10 000 records a second one extra write in 100 s. */
 const BLOCK = 2 ** 20
@@ -35,8 +41,8 @@ const EPOCHS_PER_RUN = 2 ** 32
 const LOG_BYTES_MAX = 10 * 1024 ** 3
 
 export interface DiskOptions {
-  /** The data folder; made when it is not there. */
-  readonly directory: string
+  /** The data folder, made when it is not there; or what stands for it. */
+  readonly directory: string | Place
   readonly runtime: Pick<Runtime, 'now' | 'after' | 'random'>
   /** Topics of stored messages. */
   readonly resolve: ResolveTopic
@@ -57,7 +63,7 @@ export class DiskEngine implements Engine {
   readonly durable = true
   readonly node = null
   readonly #options: DiskOptions
-  readonly #folder: DataFolder
+  readonly #place: Place
   readonly #codec: RecordCodec
   readonly #block: number
   #events: EngineEvents | null = null
@@ -89,7 +95,8 @@ export class DiskEngine implements Engine {
 
   constructor(options: DiskOptions) {
     this.#options = options
-    this.#folder = new DataFolder(options.directory)
+    const { directory } = options
+    this.#place = typeof directory === 'string' ? new FolderPlace(directory) : directory
     this.#codec = new RecordCodec(options.resolve)
     this.#block = options.reserveSequences ?? BLOCK
   }
@@ -105,20 +112,15 @@ export class DiskEngine implements Engine {
 
   async open(events: EngineEvents): Promise<void> {
     this.#events = events
-    this.#folder.prepare()
-    this.#folder.lock()
+    this.#store = await this.#place.open(this.#notify)
     try {
-      if (!this.#folder.wasClean()) await scanBeforeOpening(this.#folder, this.#notify)
-      this.#folder.markOpen()
-      this.#store = Store.open(this.#folder.directory)
-      this.#folder.sync()
       await this.#start()
+      await this.#retained.load((change) => events.retained(change))
     } catch (error) {
-      await this.#store?.close()
-      this.#folder.unlock()
+      await this.#store.close()
+      this.#place.leave(false)
       throw error
     }
-    await this.#retained.load((change) => events.retained(change))
   }
 
   async close(): Promise<void> {
@@ -135,8 +137,7 @@ export class DiskEngine implements Engine {
       }
     }
     await this.#store.close()
-    if (clean) this.#folder.markClean()
-    this.#folder.unlock()
+    this.#place.leave(clean)
   }
 
   append(record: LogRecord): Promise<void> {
@@ -248,9 +249,10 @@ export class DiskEngine implements Engine {
   }
 
   async #start(): Promise<void> {
-    const { runtime, reserveBytes, freeSpace, directory } = this.#options
+    const { runtime, reserveBytes } = this.#options
+    const { directory } = this.#place
     const store = this.#store
-    const ask = freeSpace ?? (() => freeSpaceOf(directory))
+    const ask = this.#options.freeSpace ?? (() => this.#place.freeSpace())
     this.#space = new DiskSpace(runtime, ask, () => store.sizes(), reserveBytes)
     const damage = (what: string) => this.#damage(what)
     this.#table = new LogTable(store, this.#codec, damage)
@@ -296,7 +298,7 @@ export class DiskEngine implements Engine {
     } catch (error) {
       const why = (error as Error).message
       throw new Error(
-        `the state of the log in ${this.#options.directory} is damaged: ${why}; ${WAY_OUT}`,
+        `the state of the log in ${this.#place.directory} is damaged: ${why}; ${WAY_OUT}`,
         {
           cause: error,
         },
@@ -340,7 +342,7 @@ export class DiskEngine implements Engine {
     }
     // Saves alone pass: acknowledgements are what makes room again.
     if (size > 0 && !this.#space.hasRoomFor(size)) {
-      throw diskFull(this.#folder.directory)
+      throw diskFull(this.#place.directory)
     }
     this.#space.wrote(size)
     return changes
@@ -379,7 +381,7 @@ export class DiskEngine implements Engine {
   async #judge(error: unknown, ask: () => Promise<FreeSpace>): Promise<EngineError> {
     if (await isFull(error, ask)) {
       await this.#space.refresh()
-      return diskFull(this.#folder.directory, error)
+      return diskFull(this.#place.directory, error)
     }
     this.#failed = true
     const refusal = diskFailed(error)
@@ -394,7 +396,7 @@ export class DiskEngine implements Engine {
 
   #damage(what: string): void {
     this.#damaged++
-    this.#notify(`damage in ${this.#folder.directory}, skipped: ${what}`)
+    this.#notify(`damage in ${this.#place.directory}, skipped: ${what}`)
   }
 
   readonly #notify = (message: string): void => this.#options.notify?.(message)

@@ -8,7 +8,6 @@ import {
   type Change,
   FIRST_KEY,
   firstPosition,
-  readChunk,
   recordKey,
   recordSequence,
   type Store,
@@ -36,7 +35,7 @@ export class LogTable {
     let from: Buffer | null = recordKey(Math.floor((after + 1) / RECORD_MESSAGES_MAX))
     // Damage may leave a chunk empty; the answer must hold a record if there is any.
     while (from && records.length === 0) {
-      const chunk = readChunk(this.#store.log, from, stop)
+      const chunk = this.#store.chunk(this.#store.log, from, stop)
       for (const { key, value } of chunk.entries) {
         const record = this.#decode(key, value)
         if (record) records.push(record)

@@ -16,7 +16,6 @@ import {
   FIRST_KEY,
   firstPosition,
   type LogState,
-  readChunk,
   recordSequence,
   Store,
   type Table,
@@ -89,7 +88,7 @@ async function rewrite(folder: DataFolder): Promise<Compacted> {
   const target = Store.open(fresh)
   let dropped: number
   try {
-    dropped = await new Copy(source, target).run()
+    dropped = await copySound(source, target)
   } finally {
     await target.close()
     await source.close()
@@ -100,7 +99,11 @@ async function rewrite(folder: DataFolder): Promise<Compacted> {
   return { before, after: folder.size(), dropped }
 }
 
-/** Every sound value of one store, into another. */
+/** Every sound value of one store, into an empty one. Resolves with how many damaged ones were left out. */
+export function copySound(source: Store, target: Store): Promise<number> {
+  return new Copy(source, target).run()
+}
+
 class Copy {
   readonly #source: Store
   readonly #target: Store
@@ -144,7 +147,7 @@ class Copy {
   async #table(from: Table, to: Table, verify: (key: Buffer, value: Buffer) => void) {
     let start: Buffer | null = FIRST_KEY
     while (start) {
-      const chunk = readChunk(from, start)
+      const chunk = this.#source.chunk(from, start)
       const changes: Change[] = []
       for (const { key, value } of chunk.entries) {
         if (this.#isSound(() => verify(key, value))) changes.push({ table: to, key, value })

@@ -7,7 +7,7 @@ import type { Pos } from '../core/types.ts'
 import { LazyRetained } from './lazy-retained.ts'
 import type { RecordCodec } from './record.ts'
 import { DamageError } from './sealed.ts'
-import { type Change, FIRST_KEY, nameKey, readChunk, type Store } from './store.ts'
+import { type Change, FIRST_KEY, nameKey, type Store } from './store.ts'
 
 export class RetainedTable {
   readonly #store: Store
@@ -37,13 +37,13 @@ export class RetainedTable {
   async load(tell: (change: RetainedMessage) => void): Promise<void> {
     let from: Buffer | null = FIRST_KEY
     while (from) {
-      const chunk = readChunk(this.#store.retained, from)
+      const chunk = this.#store.chunk(this.#store.retained, from)
       for (const { key, value } of chunk.entries) {
         const kept = this.#decode(key, value)
         if (kept) tell({ topic: kept.message.topic.name, ...kept })
       }
       from = chunk.next
-      await new Promise<void>((resolve) => setImmediate(resolve))
+      await this.#store.pause()
     }
   }
 

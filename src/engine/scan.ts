@@ -9,7 +9,6 @@ import {
   FIRST_KEY,
   firstPosition,
   nameOf,
-  readChunk,
   recordSequence,
   type Sizes,
   Store,
@@ -43,10 +42,16 @@ const BEHIND_LISTED = 10
 export async function inspectFolder(directory: string): Promise<Inspection> {
   const store = Store.open(directory, true)
   try {
-    return await new Scan(store).run()
+    // A new turn takes a new snapshot: one that lasted would keep a running server's file growing.
+    return await inspectStore(store, () => new Promise((resolve) => setTimeout(resolve, 0)))
   } finally {
     await store.close()
   }
+}
+
+/** Reads and checks every value; `pause` comes between two portions. */
+export function inspectStore(store: Store, pause: () => Promise<void>): Promise<Inspection> {
+  return new Scan(store, pause).run()
 }
 
 /** One throw-away topic a message: nothing here looks anything up by name. */
@@ -56,11 +61,13 @@ export function looseTopic(bytes: Buffer, start: number, length: number): Topic 
 
 class Scan {
   readonly #store: Store
+  readonly #pause: () => Promise<void>
   readonly #damage: string[] = []
   #damaged = 0
 
-  constructor(store: Store) {
+  constructor(store: Store, pause: () => Promise<void>) {
     this.#store = store
+    this.#pause = pause
   }
 
   async run(): Promise<Inspection> {
@@ -149,11 +156,10 @@ class Scan {
   async #each(table: Table, visit: (key: Buffer, value: Buffer) => void): Promise<void> {
     let from: Buffer | null = FIRST_KEY
     while (from) {
-      const chunk = readChunk(table, from)
+      const chunk = this.#store.chunk(table, from)
       for (const { key, value } of chunk.entries) visit(key, value)
       from = chunk.next
-      // A new turn takes a new snapshot: one that lasted would keep a running server's file growing.
-      await new Promise<void>((resolve) => setTimeout(resolve, 0))
+      await this.#pause()
     }
   }
 

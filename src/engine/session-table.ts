@@ -12,7 +12,7 @@ import {
   encodeProfile,
   type Stored,
 } from './session-codec.ts'
-import { type Change, FIRST_KEY, nameKey, nameOf, readChunk, type Store } from './store.ts'
+import { type Change, FIRST_KEY, nameKey, nameOf, type Store } from './store.ts'
 
 export class SessionTable {
   readonly #store: Store
@@ -60,7 +60,7 @@ export class SessionTable {
     for (const table of [profile, flow]) {
       let from: Buffer | null = FIRST_KEY
       while (from) {
-        const chunk = readChunk(table, from)
+        const chunk = this.#store.chunk(table, from)
         for (const { key } of chunk.entries) {
           // A flow beside a profile was met with the profile.
           if (table === flow && profile.doesExist(key)) continue
@@ -68,7 +68,7 @@ export class SessionTable {
           if (session) yield session
         }
         from = chunk.next
-        await new Promise<void>((resolve) => setImmediate(resolve))
+        await this.#store.pause()
       }
     }
   }

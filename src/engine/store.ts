@@ -3,11 +3,52 @@
 // cursor is held across turns, because an old reader keeps every page freed since from reuse.
 
 import { createHash } from 'node:crypto'
-import { type Database, open, type RootDatabase } from 'lmdb'
+import { open } from 'lmdb'
 import { type Pos, RECORD_MESSAGES_MAX } from '../core/types.ts'
 import { DamageError, SEAL_BYTES, seal, unseal } from './sealed.ts'
 
-export type Table = Database<Buffer, Buffer>
+/** Keys from `start` on and before `end`, at most `limit` of them. */
+export interface KeyRange {
+  readonly start: Buffer
+  readonly end?: Buffer
+  readonly limit?: number
+}
+
+/** What the store asks of one table of the database. Reads see what was committed. */
+export interface Table {
+  getBinary(key: Buffer): Buffer | undefined
+  doesExist(key: Buffer): boolean
+  getKeys(range: KeyRange): Iterable<Buffer>
+  getRange(range: KeyRange): Iterable<{ key: Buffer; value: Buffer }>
+  /** Only within `Database.batch`. */
+  put(key: Buffer, value: Buffer): unknown
+  remove(key: Buffer): unknown
+  /** Counts of pages as LMDB names them. */
+  getStats(): object
+}
+
+/** What the store asks of the database as a whole. */
+export interface Database {
+  /** All that `write` puts and removes, or nothing of it; resolves when it is synced. */
+  batch(write: () => void): Promise<unknown>
+  backup(directory: string, compact: boolean): Promise<void>
+  close(): Promise<void>
+}
+
+/** How long a read goes on, and how it makes way for others. */
+export interface Pace {
+  /** Milliseconds of a clock that only goes forward. */
+  now(): number
+  pause(): Promise<void>
+}
+
+const REAL_PACE: Pace = {
+  now: () => performance.now(),
+  pause: () => new Promise((resolve) => setImmediate(resolve)),
+}
+
+/** The names of the tables, in the order a store takes them. */
+export const TABLES: readonly string[] = ['log', 'ses', 'prof', 'ret', 'meta']
 
 /** One change of a commit; a null value removes the key. */
 export interface Change {
@@ -67,10 +108,13 @@ export class Store {
   readonly profile: Table
   readonly retained: Table
   readonly meta: Table
-  readonly #root: RootDatabase<Buffer, Buffer>
+  readonly #root: Database
+  readonly #pace: Pace
 
-  private constructor(root: RootDatabase<Buffer, Buffer>, tables: readonly Table[]) {
+  /** `tables` are those of TABLES, in that order. */
+  constructor(root: Database, tables: readonly Table[], pace: Pace = REAL_PACE) {
     this.#root = root
+    this.#pace = pace
     const [log, flow, profile, retained, meta] = tables
     this.log = log!
     this.flow = flow!
@@ -97,7 +141,7 @@ export class Store {
       ...format,
     })
     const tables: Table[] = []
-    for (const name of ['log', 'ses', 'prof', 'ret', 'meta']) {
+    for (const name of TABLES) {
       const table = root.openDB<Buffer, Buffer>({ name, ...format })
       if (!table)
         throw new Error(`${directory} has no table "${name}": nothing was ever stored in it`)
@@ -170,32 +214,37 @@ export class Store {
     return this.#root.backup(directory, compact)
   }
 
+  /**
+   * Entries from `start` on, about 1 MiB or 2 ms of them and at least one if there is any. `next` is
+   * where to go on, null at the end. The cursor ends within the call: an old reader would keep every
+   * page freed meanwhile from reuse.
+   */
+  chunk(
+    table: Table,
+    start: Buffer,
+    end?: Buffer,
+  ): { entries: { key: Buffer; value: Buffer }[]; next: Buffer | null } {
+    const entries: { key: Buffer; value: Buffer }[] = []
+    const deadline = this.#pace.now() + CHUNK_MS
+    let bytes = 0
+    for (const entry of table.getRange(end ? { start, end } : { start })) {
+      entries.push(entry)
+      bytes += entry.value.length
+      if (bytes >= CHUNK_BYTES || this.#pace.now() > deadline) {
+        return { entries, next: Buffer.concat([entry.key, AFTER]) }
+      }
+    }
+    return { entries, next: null }
+  }
+
+  /** Between two chunks: others have their turns. */
+  pause(): Promise<void> {
+    return this.#pace.pause()
+  }
+
   close(): Promise<void> {
     return this.#root.close()
   }
-}
-
-/**
- * Entries from `start` on, about 1 MiB or 2 ms of them and at least one if there is any. `next` is
- * where to go on, null at the end. The cursor ends within the call: an old reader would keep every
- * page freed meanwhile from reuse.
- */
-export function readChunk(
-  table: Table,
-  start: Buffer,
-  end?: Buffer,
-): { entries: { key: Buffer; value: Buffer }[]; next: Buffer | null } {
-  const entries: { key: Buffer; value: Buffer }[] = []
-  const deadline = performance.now() + CHUNK_MS
-  let bytes = 0
-  for (const entry of table.getRange(end ? { start, end } : { start })) {
-    entries.push(entry)
-    bytes += entry.value.length
-    if (bytes >= CHUNK_BYTES || performance.now() > deadline) {
-      return { entries, next: Buffer.concat([entry.key, AFTER]) }
-    }
-  }
-  return { entries, next: null }
 }
 
 /** The key of a record: its sequence, 8 bytes big endian, so that keys sort by position. */
