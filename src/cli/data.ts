@@ -6,6 +6,7 @@ import { DataFolder } from '../engine/folder.ts'
 import { backUp, compact } from '../engine/maintenance.ts'
 import type { Inspection } from '../engine/scan.ts'
 import { type ScanResult, scanInChild } from '../engine/scan-process.ts'
+import { copyCommand } from './data-copy.ts'
 
 const EXAMPLES = `
 Examples:
@@ -13,6 +14,7 @@ Examples:
   $ partyline data check ./partyline-data              reads and verifies every stored value
   $ partyline data backup ./partyline-data ./copy      a whole copy, also while the server runs
   $ partyline data compact ./partyline-data            smaller, without damaged values; stop the server first
+  $ partyline data copy ./partyline-data nats://a:4222 into a cluster; stop the server first
 
 To restore, stop the server and start it with --data on the copy. docs/durability.md tells what is stored when.`
 
@@ -20,7 +22,7 @@ const ID_SHOWN = 80
 
 export function dataCommand(): Command {
   const data = new Command('data')
-    .description('look after a data folder: inspect, check, compact, backup')
+    .description('look after a data folder: inspect, check, compact, backup, copy into a cluster')
     .addHelpText('after', EXAMPLES)
   const add = (
     name: string,
@@ -45,7 +47,7 @@ export function dataCommand(): Command {
     .action((directory: string, copy: string, _flags: unknown, command: Command) =>
       report(command, () => backup(directory, copy)),
     )
-  return data
+  return data.addCommand(copyCommand(report))
 }
 
 /** Lines for `partyline data inspect`. @throws Error for people. */

@@ -20,6 +20,15 @@ export function addServerOptions(command: Command): Command {
   return command.addOption(portFlag())
 }
 
+/** Adds the flags that say how the NATS servers of a cluster are reached and what is made on them. */
+export function addClusterOptions(command: Command): Command {
+  for (const option of OPTIONS) {
+    const reach = option.group === 'Cluster' && option.key !== 'natsName'
+    if (reach || option.key === 'logBytes') command.addOption(flagOf(option))
+  }
+  return command
+}
+
 /** What was given, by name of flag, as `settingsFromShell` wants it. */
 export function givenFlags(
   command: Command,

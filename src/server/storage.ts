@@ -29,9 +29,10 @@ export function engineOf({ settings, runtime, resolve, notify }: StorageParts): 
   return new NatsEngine({ ...natsOptions(settings), runtime, resolve, notify, ...log })
 }
 
-type Reach = Omit<NatsOptions, 'runtime' | 'resolve' | 'notify' | 'logBytes'>
+export type Reach = Omit<NatsOptions, 'runtime' | 'resolve' | 'notify' | 'logBytes'>
 
-function natsOptions(settings: Settings): Reach {
+/** How the NATS servers that the settings name are reached, and what is made on them. */
+export function natsOptions(settings: Settings): Reach {
   const { engine, natsName, natsPrefix, natsMonitor, replicas } = settings
   const given = {
     user: settings.natsUser,

@@ -191,7 +191,13 @@ export class NatsEngine implements Engine {
     this.#reader = new Reader(api)
     const tailReader = new Reader(new Api(this.#listening))
     const streams = new Streams(api, this.#names, this.#options)
-    const { log, cap } = await streams.ensure(newLogIdentity(runtime))
+    const { log, cap, copying } = await streams.ensure(newLogIdentity(runtime))
+    if (copying !== null) {
+      throw new Error(
+        `half a data folder lies in the stream ${this.#names.log}: finish it with \`partyline data copy\`, once more from the ` +
+          'beginning, or choose another --nats-prefix',
+      )
+    }
     this.#log = log
     this.#cap = cap
     await askWhetherSynced(this.#options.monitor ?? [], this.#notify)

@@ -42,6 +42,7 @@ export interface StreamInfo {
     readonly [option: string]: unknown
   }
   readonly state: {
+    readonly messages: number
     readonly bytes: number
     readonly first_seq: number
     readonly last_seq: number

@@ -10,6 +10,8 @@ const FORMAT_KEY = 'partyline'
 const FORMAT = '1'
 /** Holds the identity of the log. */
 const LOG_KEY = 'partyline_log'
+/** Holds the log identity of a data folder while that is copied into these streams. */
+const COPY_KEY = 'partyline_copy'
 const SECOND_NS = 1_000_000_000
 /** Seconds within which a record that is sent again is stored once; appends are retried for 20. */
 export const DUPLICATE_WINDOW_S = 60
@@ -35,8 +37,13 @@ export class Streams {
     this.#replicas = options.replicas ?? 3
   }
 
-  /** Makes what is missing. Throws a person-readable Error. `identity` becomes the log's if it is new. */
-  async ensure(identity: string): Promise<{ log: string; cap: number; replicas: number }> {
+  /**
+   * Makes what is missing. Throws a person-readable Error. `identity` becomes the log's if it is new; `copying` is
+   * the log identity of the folder that is being copied into it, or null.
+   */
+  async ensure(
+    identity: string,
+  ): Promise<{ log: string; cap: number; replicas: number; copying: string | null }> {
     const info = await this.#ensureLog(identity)
     const log = info.config.metadata?.[LOG_KEY]
     if (log === undefined) {
@@ -45,7 +52,21 @@ export class Streams {
     // The others are as safe as the log is.
     this.#replicas = info.config.num_replicas
     for (const config of this.#others()) await this.#ensureOne(config)
-    return { log, cap: info.config.max_bytes, replicas: this.#replicas }
+    const copying = info.config.metadata?.[COPY_KEY] ?? null
+    return { log, cap: info.config.max_bytes, replicas: this.#replicas, copying }
+  }
+
+  /** Says on the log that a folder is being copied into it; null: no more. Throws a person-readable Error. */
+  async mark(folder: string | null): Promise<void> {
+    const { log } = this.#names
+    try {
+      const { config } = await this.#api.ask<StreamInfo>(`STREAM.INFO.${log}`)
+      const { [COPY_KEY]: _, ...metadata } = config.metadata ?? {}
+      const marked = folder === null ? metadata : { ...metadata, [COPY_KEY]: folder }
+      await this.#api.ask(`STREAM.UPDATE.${log}`, { ...config, metadata: marked }, 10_000)
+    } catch (error) {
+      throw readable(error, log)
+    }
   }
 
   async #ensureLog(identity: string): Promise<StreamInfo> {
