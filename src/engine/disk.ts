@@ -223,7 +223,10 @@ export class DiskEngine implements Engine {
 
   async *sessions(): AsyncIterable<StoredSession> {
     await this.#commits.settled()
-    yield* this.#sessions.all()
+    for await (const session of this.#sessions.all()) {
+      this.#owners.found(session)
+      yield session
+    }
   }
 
   retain(changes: readonly RetainedMessage[]): Promise<void> {

@@ -71,6 +71,12 @@ export class Owners {
     this.#stored.set(save.id, save.epoch)
   }
 
+  /** A session of an earlier run, which is whoever's it was until somebody claims it. */
+  found({ id, epoch }: Pick<SessionSave, 'id' | 'epoch'>): void {
+    const known = this.#stored.has(id) || this.#recent.has(id) || this.#older.has(id)
+    if (!known) this.#stored.set(id, epoch)
+  }
+
   #remember(id: string, epoch: number): void {
     if (this.#recent.size >= REMEMBERED) {
       this.#older = this.#recent

@@ -108,6 +108,28 @@ describe('what is on disk', () => {
     expect(notes).toEqual([])
   })
 
+  test('who never comes back after a restart can be saved and ended all the same', async () => {
+    const [engine] = await start()
+    for (const id of ['ann', 'bob']) {
+      const { epoch } = await engine.claim(id)
+      await engine.save([{ id, epoch, profile: PROFILE, flow: flowOf(engine.log, 9) }])
+    }
+    await stop(engine)
+
+    const [again] = await start()
+    const [ann, bob] = (await sessionsOf(again)).toSorted((a, b) => (a.id < b.id ? -1 : 1))
+    await again.save([{ id: 'ann', epoch: ann!.epoch, flow: flowOf(again.log, 11) }])
+    await again.save([{ id: 'bob', epoch: bob!.epoch, ended: true }])
+    expect((await sessionsOf(again)).map(({ id, flow }) => [id, flow.cursor])).toEqual([
+      ['ann', 11],
+    ])
+    const { epoch } = await again.claim('ann')
+    await expect(
+      again.save([{ id: 'ann', epoch: ann!.epoch, flow: flowOf(again.log, 12) }]),
+    ).rejects.toMatchObject({ fault: 'fenced' })
+    await again.save([{ id: 'ann', epoch, ended: true }])
+  })
+
   test('what was resolved is there after a crash, and no position is used twice', async () => {
     const [engine] = await start()
     const { epoch } = await engine.claim('ann')
