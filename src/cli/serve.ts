@@ -79,9 +79,16 @@ async function serve(settings: Settings): Promise<void> {
       finish()
     })
   }
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => end(0, `${signal}: saying goodbye to everybody`))
-  }
+  // Who presses Ctrl-C wants an end now; SIGTERM is what supervisors send, who can wait.
+  process.on('SIGINT', () => end(0, 'SIGINT: saying goodbye to everybody'))
+  process.once('SIGTERM', () => {
+    const goodbye = (): void => end(0, 'SIGTERM: saying goodbye to everybody')
+    process.on('SIGTERM', () => {})
+    if (settings.drain === 0) return goodbye()
+    server.drain()
+    logger.info(`SIGTERM: draining for ${settings.drain} s, /readyz says so`)
+    setTimeout(goodbye, settings.drain * 1000)
+  })
   process.on('uncaughtException', (error) => dieOf(error, log))
   await server.start()
   // With nothing to read again, SIGHUP says what it always did: the terminal is gone.

@@ -30,6 +30,8 @@ export interface ListenerOptions {
   readonly connections: number
   /** Addresses and networks (`10.0.0.0/8`) whose PROXY headers are believed. */
   readonly trustProxy: readonly string[]
+  /** Told that a connection from there was closed, since it began with a PROXY header. */
+  untrusted(address: string): void
   /** Not listening itself; null where TLS is not configured. */
   readonly tls: TlsServer | null
   /** Not listening itself; its requests and upgrades are somebody else's. */
@@ -326,7 +328,11 @@ export class Listener {
       // The TLS layer reads below the socket; an HTTP server waits for it to flow.
       socket.resume()
     } else if (caller === 'tls' && tls !== null && !peer.secure) handOver(tls, socket, bytes)
-    else this.#link(caller === 'mqtt' ? 'mqtt' : 'line', socket, peer, bytes, ended)
+    else if (caller === 'line' && readProxyHeader(bytes).kind === 'header') {
+      // It would be read as lines and answered with errors that only a load balancer hears.
+      this.#refuseProxy(socket)
+      this.#options.untrusted(peer.address)
+    } else this.#link(caller === 'mqtt' ? 'mqtt' : 'line', socket, peer, bytes, ended)
   }
 
   #link(

@@ -3,8 +3,9 @@
 
 import type { Counters } from '../core/counters.ts'
 import type { Limits } from '../core/limits.ts'
+import { LIMIT_OPTIONS } from './limit-options.ts'
 import { NATS_OPTIONS, type NatsSettings } from './nats-options.ts'
-import { limit, option } from './option.ts'
+import { option } from './option.ts'
 
 /** Engines that have a name; a cluster goes by the addresses of its NATS servers. */
 export const ENGINES = ['memory', 'disk', 'nats://HOST:PORT,…'] as const
@@ -36,6 +37,8 @@ export interface Settings extends NatsSettings {
   /** Paths of the certificate and its key, both PEM; both empty where TLS is not spoken. */
   readonly tlsCert: string
   readonly tlsKey: string
+  /** Seconds between being told to go and saying goodbye, for load balancers to look elsewhere. */
+  readonly drain: number
   readonly denySubscribe: readonly string[]
   /** Seconds between two rounds of `$SYS` topics; 0 for none. */
   readonly sysInterval: number
@@ -81,11 +84,7 @@ export interface Option {
   readonly counter: keyof Counters | null
 }
 
-const KIB = 1024
-const MIB = 1024 * KIB
-const TIB = 1024 * 1024 * MIB
-const MANY = 1_000_000_000
-const YEAR = 365 * 24 * 3600
+const TIB = 1024 ** 4
 
 export const OPTIONS: readonly Option[] = [
   option({
@@ -149,6 +148,16 @@ export const OPTIONS: readonly Option[] = [
     default: '',
     group: 'Listening',
     doc: 'private key (PEM) of the certificate',
+  }),
+  option({
+    key: 'drain',
+    flag: 'drain',
+    kind: 'seconds',
+    placeholder: 'TIME',
+    max: 3600,
+    default: 0,
+    group: 'Listening',
+    doc: 'after SIGTERM, time in which everything goes on but /readyz says 503, so that load balancers look elsewhere',
   }),
   option({
     key: 'users',
@@ -243,208 +252,5 @@ export const OPTIONS: readonly Option[] = [
     group: 'Log',
     doc: 'time between two rounds of the $SYS topics; 0 for none',
   }),
-
-  limit(
-    'packetBytes',
-    'packet',
-    'bytes',
-    [128, 268_435_455],
-    'protocolErrors',
-    'one MQTT packet, its header included; announced to MQTT 5 clients',
-  ),
-  limit(
-    'lineBytes',
-    'line',
-    'bytes',
-    [64, 16 * MIB],
-    'limitsReached',
-    'one line of the line protocol; a longer one is dropped and answered',
-  ),
-  limit('topicBytes', 'topic', 'bytes', [1, 65_535], 'limitsReached', 'a topic or filter'),
-  limit(
-    'topicLevels',
-    'topic-levels',
-    'count',
-    [1, 65_535],
-    'limitsReached',
-    'levels of a topic or filter',
-  ),
-  limit(
-    'topicsRemembered',
-    'topics',
-    'count',
-    [1024, MANY],
-    'topicsEvicted',
-    'topics whose audience is remembered; others are looked up anew, nothing is lost',
-  ),
-  limit(
-    'subscriptionsPerSession',
-    'session-subscriptions',
-    'count',
-    [1, MANY],
-    'limitsReached',
-    'subscriptions of one client',
-  ),
-  limit(
-    'subscriptions',
-    'subscriptions',
-    'count',
-    [1, MANY],
-    'limitsReached',
-    'subscriptions on the whole server',
-  ),
-  limit('sessions', 'sessions', 'count', [1, MANY], 'limitsReached', 'sessions, connected or away'),
-  limit(
-    'groups',
-    'groups',
-    'count',
-    [0, 1_000_000],
-    'limitsReached',
-    'groups of shared subscriptions',
-  ),
-  limit('retainedMessages', 'retained', 'count', [0, MANY], 'limitsReached', 'retained messages'),
-  limit(
-    'retainedBytes',
-    'retained-size',
-    'bytes',
-    [0, TIB],
-    'limitsReached',
-    'all retained messages together',
-  ),
-  limit(
-    'receiveMaximum',
-    'receive',
-    'count',
-    [1, 65_535],
-    'protocolErrors',
-    'unacknowledged QoS 1 and 2 messages one client may have sent; announced to MQTT 5 clients',
-  ),
-  limit(
-    'intakeBytesPerLink',
-    'intake',
-    'bytes',
-    [KIB, TIB],
-    'linksPaused',
-    'accepted, not yet stored messages of one client, which is not read meanwhile',
-  ),
-  limit(
-    'intakeBytes',
-    'intake-total',
-    'bytes',
-    [KIB, TIB],
-    'linksPaused',
-    'the same of all clients together',
-  ),
-  limit(
-    'sendWindow',
-    'window',
-    'count',
-    [1, 65_535],
-    null,
-    'unacknowledged QoS 1 and 2 messages sent to a client that announced no limit of its own',
-  ),
-  limit(
-    'topicAliases',
-    'aliases',
-    'count',
-    [0, 65_535],
-    'protocolErrors',
-    'topic aliases a client may use; announced to MQTT 5 clients',
-  ),
-  limit(
-    'topicAliasesOut',
-    'aliases-out',
-    'count',
-    [0, 65_535],
-    null,
-    'topic aliases used towards a client that allows them',
-  ),
-  limit(
-    'queueBytes',
-    'queue',
-    'bytes',
-    [4 * KIB, TIB],
-    'droppedSlow',
-    'what waits for one slow reader; beyond it QoS 0 is dropped, QoS 1 and 2 wait in the log',
-  ),
-  limit(
-    'tailBytes',
-    'tail',
-    'bytes',
-    [MIB, TIB],
-    'droppedOverrun',
-    'newest messages of the log held in memory for readers that are a little behind',
-  ),
-  limit(
-    'memoryLogBytes',
-    'memory',
-    'bytes',
-    [MIB, TIB],
-    'sessionsEvicted',
-    'what the memory engine keeps for clients that are away',
-  ),
-  limit(
-    'connections',
-    'connections',
-    'count',
-    [1, 10_000_000],
-    'connectionsRefused',
-    'connections at once; never more than the descriptor limit of the process less 256',
-  ),
-  limit(
-    'connectionsPerAddress',
-    'connections-per-address',
-    'count',
-    [1, 10_000_000],
-    'connectionsRefused',
-    'connections at once from one address',
-  ),
-  limit(
-    'connectTimeout',
-    'connect',
-    'seconds',
-    [1, 3600],
-    'limitsReached',
-    'from the first byte of a binary protocol to its complete greeting',
-  ),
-  limit(
-    'idleTimeout',
-    'idle',
-    'seconds',
-    [300, YEAR],
-    'limitsReached',
-    'silence of a connection that has not said what it wants; someone may be thinking',
-  ),
-  limit(
-    'stallTimeout',
-    'stall',
-    'seconds',
-    [1, 3600],
-    'stalledClosed',
-    'time queued bytes may make no progress before the connection is closed',
-  ),
-  limit(
-    'keepAliveMaximum',
-    'keep-alive',
-    'seconds',
-    [0, 65_535],
-    'keepAliveClosed',
-    'longest keep alive granted, told to MQTT 5 clients; 0 leaves it to the client',
-  ),
-  limit(
-    'sessionExpiryMaximum',
-    'session-expiry',
-    'seconds',
-    [0, 100 * YEAR],
-    'sessionsExpired',
-    'longest time a session outlives its connection',
-  ),
-  limit(
-    'backlogMaximum',
-    'backlog',
-    'seconds',
-    [1, 100 * YEAR],
-    'messagesEvicted',
-    'longest time a QoS 1 or 2 message is kept for clients that have not had it',
-  ),
+  ...LIMIT_OPTIONS,
 ]

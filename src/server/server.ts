@@ -27,6 +27,8 @@ import { Web } from './web.ts'
 /** Milliseconds the last bytes of every link have to leave. */
 const DRAIN_MS = 3_000
 const STALL_GRANULARITY_MS = 1_000
+/** Addresses of untrusted proxies that the log tells; more are most likely somebody's joke. */
+const STRANGERS_TOLD = 10
 
 /** What an operator should read. */
 export interface Notes {
@@ -54,9 +56,11 @@ export class Server {
   readonly #tls: TlsDoor | null
   readonly #listener: Listener
   readonly #stalls: Deadlines<TcpWire>
+  readonly #strangers = new Set<string>()
   #sys: SysTopics | null = null
   #addresses: readonly AddressInfo[] = []
   #draining = false
+  #stopping = false
 
   /** @throws Error for people, when settings name something that cannot be used. */
   constructor(parts: ServerParts) {
@@ -144,6 +148,7 @@ export class Server {
       counters: broker.counters,
       connections: connectionBound(limits.connections, descriptorLimit()),
       trustProxy,
+      untrusted: (address) => this.#tellUntrusted(address),
       tls: this.#tls?.server ?? null,
       http: this.#web.server,
       wire: (socket, peer) => new TcpWire(socket, peer, wires),
@@ -158,6 +163,15 @@ export class Server {
       peerOf: (socket) => listener.peerOf(socket),
     })
     return listener
+  }
+
+  #tellUntrusted(address: string): void {
+    if (this.#strangers.has(address) || this.#strangers.size === STRANGERS_TOLD) return
+    this.#strangers.add(address)
+    this.#parts.notes.warn(
+      `${address} sends PROXY headers and is not trusted, so its connections are closed; ` +
+        `if it is a load balancer of yours, start with --trust-proxy ${address}`,
+    )
   }
 
   /** Opens the engine and then the ports. Rejects with an Error for people; nothing is left open then. */
@@ -189,9 +203,15 @@ export class Server {
     return opened
   }
 
+  /** From now on `/readyz` answers 503, and everything else goes on: load balancers send nobody new. */
+  drain(): void {
+    this.#draining = true
+  }
+
   /** Says goodbye to everybody, saves what is to be saved and closes. Takes about 3 seconds at most. */
   async stop(): Promise<void> {
-    if (this.#draining) return
+    if (this.#stopping) return
+    this.#stopping = true
     this.#draining = true
     this.#sys?.stop()
     const why = 'the server is shutting down'

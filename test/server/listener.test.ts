@@ -97,6 +97,7 @@ async function open({ limits, connections = 100, trustProxy = [], tls }: Options
     counters,
     connections,
     trustProxy,
+    untrusted: (address) => heard.push(`untrusted ${address}`),
     tls: tls?.server ?? null,
     http,
     wire: plainWire,
@@ -280,6 +281,7 @@ async function bare(): Promise<ListenerOptions> {
     counters: new Counters(),
     connections: 100,
     trustProxy: [],
+    untrusted: () => {},
     tls: null,
     http: createServer(),
     wire: plainWire,
@@ -408,12 +410,19 @@ describe('behind a proxy', () => {
     expect(heard[0]).toBe('line 192.0.2.7:50000 tls: HELP\n')
   })
 
-  test('who is not trusted cannot pretend', async () => {
-    const { port, heard } = await open({ trustProxy: ['10.0.0.0/8'] })
-    const liar = call(port)
-    liar.says(`${header}HELP\n`)
-    await liar.hears('line<PROXY')
-    expect(heard[0]).toMatch(/^line 127\.0\.0\.1:/)
+  test('who is not trusted cannot pretend: it is turned away, and the operator told', async () => {
+    const { port, heard, counters } = await open({ trustProxy: ['10.0.0.0/8'] })
+    const v2 = '\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x0a\0\0\x01\xc3\x50\x13\x88'
+    for (const lie of [header, v2]) {
+      const liar = call(port)
+      liar.says(`${lie}HELP\n`)
+      await liar.isGone()
+    }
+    expect(heard).toEqual(['untrusted 127.0.0.1', 'untrusted 127.0.0.1'])
+    expect(counters.protocolErrors).toBe(2)
+    const chatty = call(port)
+    chatty.says('PROXY is a word, too\n')
+    await chatty.hears('line<PROXY is')
   })
 
   test('the proxy itself may come without a header', async () => {

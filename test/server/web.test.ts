@@ -2,7 +2,7 @@
 import { connect } from 'node:net'
 import { expect, test } from 'vitest'
 import { until } from '../net/wire.contract.ts'
-import { startServer } from '../support/server.ts'
+import { enter, startServer, subscribed } from '../support/server.ts'
 
 test('a request in flight is answered and its connection closed', async () => {
   const server = await startServer()
@@ -35,4 +35,21 @@ test('a connection kept for later requests does not hold the end up', async () =
   const started = performance.now()
   await server.stop()
   expect(performance.now() - started).toBeLessThan(2_000)
+})
+
+test('while it drains, balancers are told to look elsewhere, and who is there is served', async () => {
+  const server = await startServer()
+  const ready = async (): Promise<[number, unknown]> => {
+    const response = await fetch(`http://${server.host}:${server.port}/readyz`)
+    return [response.status, await response.json()]
+  }
+  expect(await ready()).toEqual([200, { ready: true }])
+  server.drain()
+  expect(await ready()).toEqual([503, { ready: false, why: 'the server is draining' }])
+  const late = await enter(server, { clientId: 'late' })
+  await subscribed(late.client, 'news')
+  late.client.publish('news', 'still here')
+  await late.client.receives({ topic: 'news' })
+  await server.stop()
+  await late.client.finds('disconnect')
 })

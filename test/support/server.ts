@@ -22,6 +22,7 @@ export interface TestServer extends Address {
   readonly broker: Broker
   /** Warnings and errors it wrote for its operator. */
   readonly complaints: readonly string[]
+  drain(): void
   stop(): Promise<void>
 }
 
@@ -53,6 +54,7 @@ export async function startServer(
     port: address.port,
     broker: server.broker,
     complaints,
+    drain: () => server.drain(),
     stop: () => server.stop(),
   }
 }
