@@ -16,6 +16,7 @@ export type ProgramName =
   | 'strace'
   | 'nats-server'
   | 'haproxy'
+  | 'keepalived'
   | 'chromium'
 
 /** How to start one: `spawn(path, args, { env: { ...process.env, ...env } })`. */
