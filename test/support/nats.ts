@@ -23,24 +23,27 @@ export class NatsServer {
   readonly #routes: readonly number[]
   readonly #folder: string
   readonly #more: readonly string[]
+  readonly #sync: string
   #child: ChildProcess | null = null
   #exited: Promise<void> = Promise.resolve()
   /** What it logged. */
   output = ''
 
-  /** `more` are further lines of its configuration. */
+  /** `more` are further lines of its configuration, `sync` is its `sync_interval`. */
   constructor(
     program: Program,
     name: string,
     ports: Ports,
     routes: readonly number[],
     more: readonly string[],
+    sync: string,
   ) {
     this.name = name
     this.#program = program
     this.#ports = ports
     this.#routes = routes
     this.#more = more
+    this.#sync = sync
     this.#folder = fs.mkdtempSync(path.join(os.tmpdir(), 'partyline-nats-'))
   }
 
@@ -55,6 +58,16 @@ export class NatsServer {
 
   get running(): boolean {
     return this.#child !== null
+  }
+
+  /** Of the process; only while it runs. */
+  get pid(): number {
+    return this.#child!.pid!
+  }
+
+  /** 0 while it does not run. */
+  get pid(): number {
+    return this.#child?.pid ?? 0
   }
 
   start(): void {
@@ -112,7 +125,7 @@ export class NatsServer {
       `server_name: ${this.name}`,
       `listen: 127.0.0.1:${client}`,
       `http: 127.0.0.1:${monitor}`,
-      `jetstream { store_dir: "${this.#folder}", sync_interval: always, max_file_store: 20GB }`,
+      `jetstream { store_dir: "${this.#folder}", sync_interval: ${this.#sync}, max_file_store: 20GB }`,
     ]
     if (this.#routes.length > 0) {
       const routes = this.#routes.map((port) => `nats://127.0.0.1:${port}`).join(', ')
@@ -135,6 +148,7 @@ export class NatsCluster {
     program: Program,
     count: number,
     more: readonly string[] = [],
+    sync = 'always',
   ): Promise<NatsCluster> {
     const free = await freePorts(count * 3)
     const ports = Array.from({ length: count }, (_, n) => ({
@@ -143,7 +157,9 @@ export class NatsCluster {
       monitor: free[n * 3 + 2]!,
     }))
     const routes = count === 1 ? [] : ports.map(({ cluster }) => cluster)
-    const servers = ports.map((own, n) => new NatsServer(program, `s${n + 1}`, own, routes, more))
+    const servers = ports.map(
+      (own, n) => new NatsServer(program, `s${n + 1}`, own, routes, more, sync),
+    )
     for (const server of servers) server.start()
     const cluster = new NatsCluster(servers)
     await cluster.ready()
@@ -214,7 +230,7 @@ interface Jsz {
 }
 
 /** Ports that were free a moment ago: nats-server tells its own only after it has begun. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(
     Array.from(
       { length: count },
