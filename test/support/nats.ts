@@ -60,11 +60,6 @@ export class NatsServer {
     return this.#child !== null
   }
 
-  /** Of the process; only while it runs. */
-  get pid(): number {
-    return this.#child!.pid!
-  }
-
   /** 0 while it does not run. */
   get pid(): number {
     return this.#child?.pid ?? 0
