@@ -1,17 +1,17 @@
 // That an acknowledgement means "on disk", seen from outside: every sync of the server is made to take
 // half a second, and no promise may arrive earlier; then every sync is made to fail, and none may arrive.
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { DiskProcess } from '../support/disk-process.ts'
-import { describeWith, type Program } from '../support/programs.ts'
+import { describeWith } from '../support/programs.ts'
 import { dial, type RawClient } from '../support/raw-client.ts'
+import { injectSyncs } from '../support/strace.ts'
 
-const SYNCS = 'fdatasync,fsync,msync'
 const DELAY_MS = 500
 /** Clocks of two processes and timers: a promise this much early is on time. */
 const SLACK_MS = 5
@@ -49,7 +49,7 @@ describeWith(['strace'], 'an acknowledgement means on disk', ({ strace }) => {
 
   test('no promise arrives before its sync, whatever else is on its way', async () => {
     server = await DiskProcess.start(folder)
-    tracer = await inject(strace, server.pid, `delay_enter=${DELAY_MS * 1000}`)
+    tracer = await injectSyncs(strace, server.pid, `delay_enter=${DELAY_MS * 1000}`)
     const times = await conversation()
     for (const [what, ms] of times.durable) {
       expect(ms, `${what} after ${ms.toFixed(0)} ms`).toBeGreaterThan(DELAY_MS - SLACK_MS)
@@ -67,7 +67,7 @@ describeWith(['strace'], 'an acknowledgement means on disk', ({ strace }) => {
 
   test('a server that does not wait for its syncs is found out', async () => {
     server = await DiskProcess.start(folder, { UNSYNCED: '1' })
-    tracer = await inject(strace, server.pid, `delay_enter=${DELAY_MS * 1000}`)
+    tracer = await injectSyncs(strace, server.pid, `delay_enter=${DELAY_MS * 1000}`)
     const times = await conversation()
     const early = times.durable.filter(([, ms]) => ms < DELAY_MS - SLACK_MS)
     expect(early.length).toBeGreaterThan(3)
@@ -82,7 +82,7 @@ describeWith(['strace'], 'an acknowledgement means on disk', ({ strace }) => {
     await subscriber.hears('suback')
     const one = await publisher()
     const two = await publisher()
-    tracer = await inject(strace, server.pid, 'error=EIO')
+    tracer = await injectSyncs(strace, server.pid, 'error=EIO')
     one.publish('a/1', 'lost', { qos: 1 })
     two.publish('a/2', 'lost', { qos: 2 })
     const { code, signal } = await server.exited
@@ -162,37 +162,3 @@ describeWith(['strace'], 'an acknowledgement means on disk', ({ strace }) => {
     }
   }
 })
-
-/** Has every sync of a running process, from now on, delayed or refused. */
-async function inject(strace: Program, pid: number, how: string): Promise<ChildProcess> {
-  const tracer = spawn(
-    strace.path,
-    [
-      '-f',
-      '-p',
-      String(pid),
-      '-o',
-      '/dev/null',
-      '-e',
-      `trace=${SYNCS}`,
-      '-e',
-      `inject=${SYNCS}:${how}`,
-    ],
-    { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...strace.env } },
-  )
-  let said = ''
-  await new Promise<void>((resolve, reject) => {
-    tracer.stderr!.setEncoding('utf8').on('data', (text: string) => {
-      said += text
-      if (/attached/.test(said)) resolve()
-    })
-    tracer.on('close', () =>
-      reject(
-        new Error(
-          `strace could not attach (${said.trim()}); run as root or set kernel.yama.ptrace_scope to 0`,
-        ),
-      ),
-    )
-  })
-  return tracer
-}
