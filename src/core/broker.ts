@@ -125,6 +125,7 @@ export class Broker {
     this.log = new Log(engine, this.router, this.retained, limits, runtime)
     const append = (record: LogRecord): Promise<void> => {
       this.#retention.expects(record)
+      if (record.saves.length > 0) this.saver.accompany(record.saves)
       return engine.append(record)
     }
     this.intake = new Intake({ append, node: engine.node }, this.router, limits, runtime)

@@ -40,12 +40,13 @@ export class Groups {
   }
 
   #claim(group: Group, key: string): void {
+    group.claiming = true
     this.#broker.engine.claim(group.id).then(
-      ({ epoch }) => {
-        group.epoch = epoch
+      ({ epoch }) => group.claimed(epoch),
+      (error: unknown) => {
+        this.#broker.report('shared group not claimed', `${key}: ${String(error)}`)
+        group.claimed(0)
       },
-      (error: unknown) =>
-        this.#broker.report('shared group not claimed', `${key}: ${String(error)}`),
     )
   }
 

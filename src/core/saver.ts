@@ -40,6 +40,8 @@ export class Saver {
   #scheduled = false
   /** What the save on its way holds. */
   readonly #flying = new Set<Recorded>()
+  /** Part of whatever is saved, until a save of it has landed. */
+  readonly #tied = new Set<Recorded>()
   #lazy = new Set<Recorded>()
   #timer = false
   /** The engine is away: nothing is asked of it until the next attempt. */
@@ -61,6 +63,22 @@ export class Saver {
     return this.#enter(session, true).promise
   }
 
+  /**
+   * As `flow`, for a group that gave a message to a member for good: nothing that may name the message as the member's
+   * is saved from now on without it, also when its save fails.
+   */
+  together(group: Recorded): void {
+    if (this.#engine.node === null) this.#tied.add(group)
+    this.#enter(group, false).promise.catch(() => this.lazily(group))
+  }
+
+  /** Adds to the saves of a record what must not be saved later than they. */
+  accompany(saves: SessionSave[]): void {
+    for (const group of this.#tied) {
+      saves.push({ id: group.id, epoch: group.epoch, flow: group.flow() })
+    }
+  }
+
   /** Some time soon. */
   lazily(session: Recorded): void {
     if (session.gone) return
@@ -76,6 +94,7 @@ export class Saver {
   /** Saves nothing of it any more. */
   forget(session: Recorded): void {
     this.#lazy.delete(session)
+    this.#tied.delete(session)
     const due = this.#due.get(session)
     this.#due.delete(session)
     due?.resolve()
@@ -156,6 +175,9 @@ export class Saver {
     if (this.#flying.size > 0 || this.#away) return
     // A session's state names QoS 2 messages it received: those have to be on their way before it.
     this.#intake.flush()
+    if (this.#due.size > 0) {
+      for (const group of this.#tied) this.#enter(group, false).promise.catch(() => {})
+    }
     const now: [Recorded, Due][] = []
     for (const [session, due] of this.#due) {
       if (session.claiming) continue
@@ -178,7 +200,10 @@ export class Saver {
       if (this.#due.size > 0) this.#schedule()
     }
     this.#engine.save(saves).then(
-      () => landed((due) => due.resolve()),
+      () => {
+        for (const [session] of now) if (!this.#due.has(session)) this.#tied.delete(session)
+        landed((due) => due.resolve())
+      },
       (error: unknown) => {
         if (this.#engine.node === null || !this.#tryAgain(now, error)) {
           landed((due) => due.reject(error))

@@ -33,7 +33,8 @@ export class Group extends Cursor {
   readonly mark: Mark
   /** Of its record; 0 until the record is claimed. */
   epoch = 0
-  readonly claiming = false
+  /** Its record is on its way: nothing is lent, because who keeps QoS 2 for itself and the group are saved as one. */
+  claiming = false
   leaving = false
   /** Tail of the log when the first of the members here asked for it. */
   since: Pos
@@ -80,7 +81,7 @@ export class Group extends Cursor {
 
   /** Whether the cursor is here. */
   get #serves(): boolean {
-    return this.lending === null || this.lending.serves
+    return this.lending === null ? !this.claiming : this.lending.serves
   }
 
   get size(): number {
@@ -188,8 +189,8 @@ export class Group extends Cursor {
       return
     }
     this.#lent.delete(pos)
-    // Should that fail, the member's link is closed, and what it kept is saved when it is back.
-    if (this.persistent) this.#broker.saver.flow(this).catch(() => this.#changed())
+    // Should that fail, the member's link is closed, and what it kept is saved with its next save.
+    if (this.persistent) this.#broker.saver.together(this)
   }
 
   #changed(): void {
@@ -383,6 +384,13 @@ export class Group extends Cursor {
     this.#members.forEach(({ from }) => {
       this.scan = Math.min(this.scan, from)
     })
+  }
+
+  /** The record is its own now, or cannot be had: then it goes on without. */
+  claimed(epoch: number): void {
+    this.epoch = epoch
+    this.claiming = false
+    this.settle()
   }
 
   /** Takes up where an earlier run was; called once its members are back. */
