@@ -67,6 +67,8 @@ export interface ClientEvents {
   /** The wire is gone. */
   lost(client: SimClient, connection: Connection): void
   retainedSent(message: Published, clear: boolean): void
+  /** PUBACK or PUBREC said that it was taken. */
+  taken?(message: Published): void
   /** The broker has surely taken it, and nothing older on its topic can come after it. */
   retainedTaken(message: Published): void
   will(payload: string): void
@@ -410,6 +412,7 @@ export class SimClient {
       this.#out.delete(id)
       return
     }
+    this.#events.taken?.(message)
     if (message.acked === 0) this.#events.retainedTaken(message)
     message.acked ||= this.#clock.turns
     if (cmd === 'puback') {

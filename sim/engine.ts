@@ -104,7 +104,7 @@ export class SimEngine implements Engine {
     this.#owners = new Owners(disk.epoch)
     // As in the disk engine: a session that is stored belongs to whoever claims it in this run.
     for (const { id, epoch } of disk.sessions.values()) {
-      this.#owners.saved({ id, epoch })
+      this.#owners.found({ id, epoch })
     }
   }
 

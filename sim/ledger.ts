@@ -167,6 +167,7 @@ export class Ledger {
       throw new Violation(`${generation.client} got ${key}: nobody sent it`)
     const who = `${generation.client} got ${key} on ${got.topic} at QoS ${got.qos}`
     if (message.topic !== got.topic) throw new Violation(`${who}, sent to ${message.topic}`)
+    if (!/^\S+ x*$/.test(got.payload)) throw new Violation(`${who}, changed: ${got.payload}`)
     if (message.refused && message.attempts === 1) throw new Violation(`${who}, which was refused`)
     this.#checkWanted(generation, message, got, who)
     generation.seen.add(key)

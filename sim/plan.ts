@@ -5,12 +5,19 @@ import type { Limits } from '../src/core/limits.ts'
 import type { Chance } from './chance.ts'
 import type { ClientPlan } from './client.ts'
 import type { EngineFaults } from './engine.ts'
+import { SOUND, type StorageFaults } from './storage.ts'
 import type { WireFaults } from './wire.ts'
 
 export interface Plan {
-  /** The memory engine of the product, or the one that is slow, fails, and survives a kill. */
-  readonly engine: 'memory' | 'simulated'
+  /**
+   * The memory engine of the product, one that is slow, fails, and survives a kill, or the product's disk engine
+   * over a simulated disk.
+   */
+  readonly engine: 'memory' | 'simulated' | 'disk'
   readonly engineFaults: EngineFaults
+  readonly storage: StorageFaults
+  /** Whether what is asked may be refused, or fail. */
+  readonly trouble: boolean
   readonly wireFaults: WireFaults
   readonly limits: Partial<Limits>
   readonly clients: readonly ClientPlan[]
@@ -54,6 +61,8 @@ export function draw(chance: Chance): Plan {
   return {
     engine,
     engineFaults,
+    storage: SOUND,
+    trouble: failing,
     wireFaults,
     limits: limits(chance, congestion, tight),
     clients: clients(chance, 'c', chance.between(2, 5)),
@@ -66,6 +75,36 @@ export function draw(chance: Chance): Plan {
     stall: chance.pick([0, 0, 0.08]),
     padding: chance.pick([4, 60, 400]),
     pause: chance.pick([0, 0, 9_000]),
+  }
+}
+
+/** The same with the disk engine of the product, over a disk on which everything goes wrong. */
+export function drawDisk(chance: Chance): Plan {
+  const plan = draw(chance)
+  const full = chance.pick([0, 0, 0.005, 0.03])
+  const unreadable = chance.pick([0, 0, 0.05])
+  const { cap } = plan.engineFaults
+  const tight = cap < Number.POSITIVE_INFINITY
+  const storage: StorageFaults = {
+    syncMs: chance.pick([0, 2, 20, 60]),
+    slow: chance.pick([0, 0, 0.002, 0.02]),
+    full,
+    broken: chance.pick([0, 0, 0.003, 0.01]),
+    unreadable,
+    torn: chance.pick([0, 0.3, 0.6]),
+    kill: chance.pick([0, 0.003, 0.02]),
+    cap,
+    reserve: chance.pick([0, 2_000]),
+    // When positions run out before more are reserved, publishers are refused.
+    block: full > 0 || tight ? chance.pick([4, 1_024]) : chance.pick([256, 1_024]),
+  }
+  return {
+    ...plan,
+    engine: 'disk',
+    engineFaults: { durable: true, commitMs: 0, slow: 0, refuse: 0, fail: 0, cap },
+    storage,
+    trouble: full > 0 || unreadable > 0,
+    kill: chance.pick([0, 0.01, 0.03]),
   }
 }
 

@@ -1,5 +1,5 @@
-// `npm run sim -- [--seeds N] [--seed S [--trace]]`: runs seeds 1 … N, or replays one. Says what a failing
-// seed broke and how to see it again; exit status 1 then.
+// `npm run sim -- [--seeds N] [--seed S [--trace]]`, and `npm run sim:disk` with the same: runs seeds 1 … N, or replays one.
+// Says what a failing seed broke and how to see it again; exit status 1 then.
 
 import { parseArgs } from 'node:util'
 import { Violation } from './ledger.ts'
@@ -9,6 +9,8 @@ const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '1000' },
     seed: { type: 'string' },
+    /** The disk engine over a simulated disk, in every seed. */
+    disk: { type: 'boolean', default: false },
     from: { type: 'string', default: '1' },
     /** Print every packet. */
     trace: { type: 'boolean', default: false },
@@ -19,7 +21,7 @@ const { values } = parseArgs({
 
 async function one(seed: number): Promise<Outcome | Error> {
   try {
-    const world = new World(seed)
+    const world = new World(seed, values.disk ? 'disk' : 'any')
     if (values.trace) {
       console.log(JSON.stringify(world.plan))
       world.watch.onTrace = (line) => console.log(line)
@@ -32,6 +34,7 @@ async function one(seed: number): Promise<Outcome | Error> {
 
 const began = performance.now()
 const total = { turns: 0, deliveries: 0, acknowledged: 0, kills: 0 }
+const disk = new Map<string, number>()
 const first = Number(values.seed ?? values.from)
 const count = values.seed === undefined ? Number(values.seeds) : 1
 let failed = 0
@@ -45,7 +48,9 @@ for (let seed = first; seed < first + count && failed < Number(values.failures);
   ran++
   if (outcome instanceof Error) {
     failed++
-    console.log(`seed ${seed}: ${outcome.message}   (npm run sim -- --seed ${seed})`)
+    console.log(
+      `seed ${seed}: ${outcome.message}   (npm run ${values.disk ? 'sim:disk' : 'sim'} -- --seed ${seed})`,
+    )
     if (values.seed !== undefined || !(outcome instanceof Violation)) console.log(outcome.stack)
     continue
   }
@@ -53,10 +58,14 @@ for (let seed = first; seed < first + count && failed < Number(values.failures);
   total.deliveries += outcome.deliveries
   total.acknowledged += outcome.acknowledged
   total.kills += outcome.kills
+  for (const [what, count] of Object.entries(outcome.disk)) {
+    disk.set(what, (disk.get(what) ?? 0) + count)
+  }
 }
 const seconds = (performance.now() - began) / 1000
 console.log(
   `${ran} seeds, ${failed} failed, ${total.turns} turns, ${total.deliveries} deliveries, ` +
     `${total.acknowledged} acknowledged, ${total.kills} kills, ${seconds.toFixed(1)} s`,
 )
+if (values.disk) console.log([...disk].map(([what, count]) => `${count} ${what}`).join(', '))
 process.exitCode = failed > 0 ? 1 : 0

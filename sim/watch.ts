@@ -44,10 +44,14 @@ export class Watch implements ClientEvents {
   #broker: Broker | null = null
   #keepAliveClosed = 0
   #killedAt = 0
+  /** Ended because their process was about to end. */
+  readonly #excused = new Set<SimWire>()
   /** The watcher was behind and missed what memory had forgotten. */
   #blind = false
   /** Found where nothing may be thrown. */
   #fault: Violation | null = null
+  /** Whether a message is on its way to the disk, and not there. */
+  isUnsynced: (message: string) => boolean = () => false
   onTrace: ((line: string) => void) | null = null
   onRetained: (topic: string, number: number) => void = () => {}
 
@@ -69,10 +73,15 @@ export class Watch implements ClientEvents {
     this.#broker = null
   }
 
+  /** The engine failed: whoever is connected is cut off. */
+  failed(): void {
+    for (const { wire } of this.#open) this.#excused.add(wire)
+  }
+
   reported(what: string, about: string): void {
     if (what === 'overrun' && about === 'watcher') this.#blind = true
-    const { refuse, fail, cap } = this.#plan.engineFaults
-    const bad = refuse > 0 || fail > 0 || cap < Number.POSITIVE_INFINITY
+    const { engineFaults, trouble } = this.#plan
+    const bad = trouble || engineFaults.cap < Number.POSITIVE_INFINITY
     if (what === 'overrun' || what === 'evicted' || bad || this.#plan.limits.memoryLogBytes) return
     this.#fault ??= new Violation(`the broker reports: ${what}: ${about}`)
   }
@@ -91,6 +100,7 @@ export class Watch implements ClientEvents {
     if (visits === undefined) this.#visits.set(id, [visit])
     else visits.push(visit)
     this.#open.add(visit)
+    if (this.#broker?.state === 'failed') this.#excused.add(wire)
     wire.onParted = (why) => this.note(`${wire.peer}: ${why}`)
     wire.onWritten = (bytes) => {
       if (visit.acceptedAt === 0 && bytes[0] === 0x20 && bytes[3] === 0) this.#welcomed(visit)
@@ -139,7 +149,7 @@ export class Watch implements ClientEvents {
     }
     const latest = Math.max(...before.map((v) => v.wire.partedAt || now), this.#killedAt)
     // An engine that fails may have failed to forget it.
-    const sure = !attempts && this.#killedAt === 0 && this.#plan.engineFaults.fail === 0
+    const sure = !attempts && this.#killedAt === 0 && !this.#plan.trouble
     if (present && sure && visit.openedAt - latest > lasts + 1_000) {
       throw new Violation(`the session of ${plan.id} is still there after ${lasts} ms`)
     }
@@ -148,9 +158,9 @@ export class Watch implements ClientEvents {
   lost(client: SimClient, connection: Connection): void {
     const { wire } = connection
     if (!wire.endedByBroker || connection.goodbye || client.connection !== connection) return
-    const { refuse, fail } = this.#plan.engineFaults
     const full = this.#plan.engineFaults.cap < Number.POSITIVE_INFINITY
-    if (refuse > 0 || fail > 0 || full || this.#plan.limits.memoryLogBytes) return
+    if (this.#excused.has(wire) || this.#plan.trouble || full || this.#plan.limits.memoryLogBytes)
+      return
     const silent = wire.partedAt - wire.arrivedAt
     if (client.plan.keepAlive > 0 && silent >= client.plan.keepAlive * 1500) return
     if (wire.paused && wire.partedAt - wire.pausedSince >= UNREAD_MS) return
@@ -167,8 +177,16 @@ export class Watch implements ClientEvents {
     keeping.sent.set(message.number, clear)
   }
 
+  taken(message: Published): void {
+    if (this.isUnsynced(message.key)) {
+      throw new Violation(`${message.key} was acknowledged before it was synced`)
+    }
+  }
+
   retainedTaken(message: Published): void {
     if (!message.retain) return
+    // Of what is written within 250 ms a kill takes the last.
+    if (message.qos === 0 && this.#plan.engine === 'disk') return
     const keeping = this.#retained.get(message.topic)
     if (keeping !== undefined) keeping.sure = Math.max(keeping.sure, message.number)
   }
@@ -231,7 +249,7 @@ export class Watch implements ClientEvents {
   }
 
   checkRetained(found: ReadonlyMap<string, number>): void {
-    if (this.#plan.engineFaults.refuse > 0 || this.#plan.engineFaults.fail > 0) return
+    if (this.#plan.trouble) return
     for (const { topic, sent, sure } of this.#retained.values()) {
       const number = found.get(topic)
       const newest = Math.max(...sent.keys())
@@ -245,8 +263,7 @@ export class Watch implements ClientEvents {
   }
 
   checkWills(killed: boolean): void {
-    const { refuse, fail } = this.#plan.engineFaults
-    if (refuse > 0 || fail > 0 || this.#plan.limits.memoryLogBytes) return
+    if (this.#plan.trouble || this.#plan.limits.memoryLogBytes) return
     if (this.#plan.engineFaults.cap < Number.POSITIVE_INFINITY) return
     for (const visits of this.#visits.values()) {
       for (const [i, visit] of visits.entries()) {

@@ -3,7 +3,9 @@
 
 import { Broker } from '../src/core/broker.ts'
 import type { Engine } from '../src/core/engine.ts'
+import type { Topic } from '../src/core/topics.ts'
 import type { QoS } from '../src/core/types.ts'
+import { DiskEngine } from '../src/engine/disk.ts'
 import { MemoryEngine } from '../src/engine/memory.ts'
 import { MqttDoor } from '../src/protocol/mqtt/door.ts'
 import { Chance } from './chance.ts'
@@ -11,7 +13,8 @@ import { type ClientPlan, type Connection, SimClient, type WillPlan } from './cl
 import { Clock, SimRuntime } from './clock.ts'
 import { Disk, SimEngine } from './engine.ts'
 import { Ledger, Violation } from './ledger.ts'
-import { draw, type Plan } from './plan.ts'
+import { draw, drawDisk, type Plan } from './plan.ts'
+import { Medium, SimPlace } from './storage.ts'
 import { Watch } from './watch.ts'
 import { SimWire } from './wire.ts'
 
@@ -34,6 +37,8 @@ interface Life {
   readonly broker: Broker
   readonly door: MqttDoor
   readonly engine: Engine
+  /** What is below the engine; null when nothing outlives the process. */
+  readonly storage: { calm: boolean; crash(): void } | null
 }
 
 export interface Outcome {
@@ -41,6 +46,8 @@ export interface Outcome {
   readonly deliveries: number
   readonly acknowledged: number
   readonly kills: number
+  /** What happened to the simulated disk. */
+  readonly disk: Medium['counts']
 }
 
 export class World {
@@ -49,24 +56,32 @@ export class World {
   readonly ledger = new Ledger()
   readonly #chance: Chance
   readonly #disk: Disk
+  readonly medium = new Medium()
   readonly watch: Watch
   readonly #clients: SimClient[] = []
   #life: Life | null = null
+  /** Not ready yet. */
+  #starting: Life | null = null
+  #fault: unknown = null
   #kills = 0
   #settling = false
   #acting = 0
 
-  constructor(seed: number, plan?: Plan) {
+  constructor(seed: number, engine: 'any' | 'disk' = 'any') {
     this.#chance = new Chance(seed)
-    this.plan = plan ?? draw(this.#chance)
+    this.plan = engine === 'disk' ? drawDisk(this.#chance) : draw(this.#chance)
     this.#disk = new Disk(`log-${seed}`)
     this.watch = new Watch(this.clock, this.plan)
-    const { refuse, fail } = this.plan.engineFaults
-    this.ledger.refusing = refuse > 0 || fail > 0 || !this.#complete
+    this.watch.isUnsynced = (message) => this.medium.isUnsynced(message)
+    this.ledger.refusing = this.plan.trouble || !this.#complete
   }
 
   async run(): Promise<Outcome> {
-    await this.#boot()
+    if (this.plan.engine !== 'disk') await this.#boot()
+    else {
+      this.clock.at(0, () => this.#start())
+      await this.#until(() => this.#life !== null)
+    }
     const watcher = this.#client(WATCHER)
     await this.#arrive(watcher, 'will/+', 2)
     for (const plan of [...this.plan.clients, ...this.plan.workers]) {
@@ -82,6 +97,7 @@ export class World {
       deliveries: this.ledger.deliveries,
       acknowledged: [...this.ledger.messages.values()].filter((m) => m.acked > 0).length,
       kills: this.#kills,
+      disk: this.medium.counts,
     }
   }
 
@@ -90,37 +106,88 @@ export class World {
   async #boot(): Promise<void> {
     const { clock, plan } = this
     const runtime = new SimRuntime(clock, this.#chance)
-    const simulated = new SimEngine(this.#disk, clock, runtime, this.#chance, plan.engineFaults)
-    const memory = (): Engine =>
-      new MemoryEngine(runtime, { memoryLogBytes: plan.limits.memoryLogBytes ?? 1e9 })
-    const engine = plan.engine === 'memory' ? memory() : simulated
-    const broker = new Broker({
-      engine,
-      runtime,
-      limits: plan.limits,
-      report: (what, about) => this.watch.reported(what, about),
-    })
-    simulated.topicOf = (name) => {
+    const topicOf = (name: string): Topic => {
       const topic = broker.topics.named(name)
       if (topic === null) throw new Violation(`the disk holds the topic ${JSON.stringify(name)}`)
       return topic
     }
-    simulated.calm = this.#settling
-    await broker.open()
-    this.#life = { runtime, broker, door: new MqttDoor(broker), engine }
+    const { engine, storage } = this.#engine(runtime, topicOf)
+    const broker: Broker = new Broker({
+      engine,
+      runtime,
+      limits: plan.limits,
+      report: (what, about) => {
+        // Of a process that is gone, or about to go, nobody hears.
+        if (!runtime.dead && broker.state !== 'failed') this.watch.reported(what, about)
+      },
+    })
+    // `serve` ends when its engine has failed.
+    broker.onState = (state) => {
+      if (state !== 'failed') return
+      this.watch.failed()
+      this.clock.at(this.#chance.between(0, 20), () => this.#end(runtime))
+    }
+    if (storage !== null) storage.calm = this.#settling
+    const life = { runtime, broker, door: new MqttDoor(broker), engine, storage }
+    this.#starting = life
+    try {
+      await broker.open()
+    } catch (error) {
+      if (!(storage instanceof SimPlace) || !storage.troubled) throw error
+      this.#end(runtime)
+      return
+    }
+    this.#starting = null
+    this.#life = life
     this.watch.booted(broker)
   }
 
+  #engine(runtime: SimRuntime, topicOf: (name: string) => Topic): Pick<Life, 'engine' | 'storage'> {
+    const { clock, plan } = this
+    if (plan.engine === 'memory') {
+      const { memoryLogBytes = 1e9 } = plan.limits
+      return { engine: new MemoryEngine(runtime, { memoryLogBytes }), storage: null }
+    }
+    if (plan.engine === 'simulated') {
+      const engine = new SimEngine(this.#disk, clock, runtime, this.#chance, plan.engineFaults)
+      engine.topicOf = topicOf
+      return { engine, storage: engine }
+    }
+    const place = new SimPlace(this.medium, clock, runtime, this.#chance, plan.storage)
+    place.onMoment = () => this.#end(runtime)
+    const engine = new DiskEngine({
+      directory: place,
+      runtime,
+      resolve: (bytes, start, length) => topicOf(bytes.toString('utf8', start, start + length)),
+      logBytes: plan.storage.cap,
+      reserveBytes: plan.storage.reserve,
+      reserveSequences: plan.storage.block,
+    })
+    return { engine, storage: place }
+  }
+
+  #start(): void {
+    this.#boot().catch((error: unknown) => {
+      this.#fault ??= error
+    })
+  }
+
+  /** That process is no more, unless another took its place already. */
+  #end(runtime: SimRuntime): void {
+    if ((this.#life ?? this.#starting)?.runtime === runtime) this.#kill()
+  }
+
   #kill(): void {
-    const life = this.#life
+    const life = this.#life ?? this.#starting
     if (life === null) return
     this.#kills++
     this.ledger.killed = true
     this.#life = null
+    this.#starting = null
     life.runtime.kill()
-    if (life.engine instanceof SimEngine) life.engine.crash()
+    life.storage?.crash()
     this.watch.killed()
-    this.clock.at(this.#chance.between(1, 400), () => void this.#boot())
+    this.clock.at(this.#chance.between(1, 400), () => this.#start())
   }
 
   #open(peer: { receive(b: Buffer): void; gone(): void }, client: SimClient): SimWire {
@@ -246,8 +313,8 @@ export class World {
     this.#settling = true
     await this.#until(() => this.#life !== null)
     for (const client of this.#clients) this.#lastWord(client)
-    const engine = this.#life?.engine
-    if (engine instanceof SimEngine) engine.calm = true
+    const storage = this.#life?.storage
+    if (storage) storage.calm = true
     for (const client of this.#clients) client.prompt = true
     const deadline = this.clock.time + QUIET_MS
     while (this.clock.time < deadline) {
@@ -296,7 +363,8 @@ export class World {
     if (complete) ledger.checkDelivered((g) => (g.durable && plan.engine !== 'memory') || wholeTail)
     this.watch.checkWills(this.#kills > 0)
     if (!watcher.online && this.#kills === 0) throw new Violation('the watcher was cut off')
-    if (complete && this.#kills === 0) await this.#checkRetained()
+    const kept = this.#kills === 0 || plan.engine === 'disk'
+    if (complete && kept) await this.#checkRetained()
     this.watch.checkBounds()
   }
 
@@ -335,6 +403,7 @@ export class World {
   }
 
   #check(): void {
+    if (this.#fault !== null) throw this.#fault
     if (this.clock.turns > TURNS_MAX) throw new Violation('it goes round in circles')
     this.watch.checkBounds()
   }

@@ -4,6 +4,9 @@ import { describe, expect, it } from 'vitest'
 import { World } from '../sim/world.ts'
 
 const SEEDS = 200
+const DISK_SEEDS = 150
+/** Each of them once broke a promise in its own way. */
+const MENDED = [3_144, 6_394, 6_518, 7_427]
 
 describe('the simulation', () => {
   it(`keeps every promise in ${SEEDS} seeds`, { timeout: 60_000 }, async () => {
@@ -20,6 +23,28 @@ describe('the simulation', () => {
     expect(total.acknowledged).toBeGreaterThan(4_000)
     expect(total.deliveries).toBeGreaterThan(4_000)
     expect(total.kills).toBeGreaterThan(20)
+  })
+
+  it(`keeps every promise over ${DISK_SEEDS} bad disks`, { timeout: 60_000 }, async () => {
+    const total = { acknowledged: 0, kills: 0, torn: 0, full: 0, broken: 0 }
+    const seeds = Array.from({ length: DISK_SEEDS }, (_, i) => i + 1)
+    for (const seed of [...seeds, ...MENDED]) {
+      const outcome = await new World(seed, 'disk').run().catch((error: unknown) => {
+        throw new Error(`seed ${seed} (npm run sim:disk -- --seed ${seed} --trace)`, {
+          cause: error,
+        })
+      })
+      total.acknowledged += outcome.acknowledged
+      total.kills += outcome.kills
+      total.torn += outcome.disk.torn
+      total.full += outcome.disk.full
+      total.broken += outcome.disk.broken
+    }
+    expect(total.acknowledged).toBeGreaterThan(2_000)
+    expect(total.kills).toBeGreaterThan(100)
+    expect(total.torn).toBeGreaterThan(1)
+    expect(total.full).toBeGreaterThan(50)
+    expect(total.broken).toBeGreaterThan(5)
   })
 
   it('replays a seed to the last turn', async () => {
