@@ -89,13 +89,13 @@ function configuration(
   return file
 }
 
-interface Program {
+export interface Program {
   readonly path: string
   readonly env?: Readonly<Record<string, string>>
 }
 
 /** Looks for a program as the tests do (and lets that fetch it), then on the PATH whatever its version. */
-function findProgram(names: readonly string[]): Program | undefined {
+export function findProgram(names: readonly string[]): Program | undefined {
   const script = path.join(root, 'scripts', 'programs.mjs')
   for (const name of names) {
     if (!existsSync(script)) break

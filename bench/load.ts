@@ -26,6 +26,7 @@ const { values } = parseArgs({
       [
         ...['port', 'pid', 'protocol', 'publishers', 'subscribers', 'stalled', 'churners', 'churn'],
         ...['size', 'qos', 'window', 'topics', 'base', 'spread', 'seconds', 'rate', 'patience'],
+        'subscriber-port',
       ].map((name) => [name, { type: 'string' as const }]),
     ),
     ...Object.fromEntries(
@@ -37,6 +38,7 @@ const { values } = parseArgs({
 })
 const number = (name: string, usual: number) => Number(values[name] ?? usual)
 const port = number('port', 0)
+const subscriberPort = number('subscriber-port', port)
 const protocol = String(values.protocol ?? 'mqtt4') as ProtocolName
 const subscribers = number('subscribers', 1)
 const publishers = values.hold ? 0 : number('publishers', 1)
@@ -99,14 +101,15 @@ class Client implements Listener {
   }
 
   open(): Promise<void> {
+    const to = this.role === 'publisher' ? port : subscriberPort
     if (values.websocket) {
       const names = this.#protocol === 'nats' ? [] : ['mqtt']
-      const url = `ws://127.0.0.1:${port}/${names[0] ?? ''}`
+      const url = `ws://127.0.0.1:${to}/${names[0] ?? ''}`
       const socket = new WebSocket(url, names, { perMessageDeflate: false })
       socket.once('open', () => this.#connected(createWebSocketStream(socket)))
       socket.once('error', (error) => fail(error.message))
     } else {
-      const socket = net.connect({ port, host: '127.0.0.1', noDelay: true })
+      const socket = net.connect({ port: to, host: '127.0.0.1', noDelay: true })
       socket.once('connect', () => this.#connected(socket))
       socket.once('error', (error) => this.#gone(error.message))
     }

@@ -8,25 +8,26 @@ const OPENERS = 64
 /** What a client of MQTT 3.1.1 that says nothing about it is sent at once: the usual send window of our server. */
 export const WINDOW = 1024
 
-const text = (value: string): Buffer => {
+/** A string as MQTT writes it. */
+export const text = (value: string): Buffer => {
   const bytes = Buffer.from(value)
   return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 255]), bytes])
 }
 
-function packet(first: number, ...parts: Buffer[]): Buffer {
+export function packet(first: number, ...parts: Buffer[]): Buffer {
   const body = Buffer.concat(parts)
   if (body.length > 127) throw new Error('the packets of this benchmark are short')
   return Buffer.concat([Buffer.from([first, body.length]), body])
 }
 
-const connectPacket = (id: string, clean: boolean) =>
+export const connectPacket = (id: string, clean: boolean) =>
   packet(0x10, Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54, 4, clean ? 2 : 0, 0, 0]), text(id))
 const subscribePacket = (filter: string) =>
   packet(0x82, Buffer.from([0, 1]), text(filter), Buffer.from([1]))
 const disconnectPacket = Buffer.from([0xe0, 0])
 
 /** Calls back for each whole packet in what arrives: its first byte, and where its body begins and ends. */
-function packets(
+export function packets(
   socket: net.Socket,
   take: (first: number, bytes: Buffer, body: number, end: number) => void,
   readDone: () => void = () => {},
@@ -46,7 +47,7 @@ function packets(
   })
 }
 
-function open(port: number): Promise<net.Socket> {
+export function open(port: number): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
     const socket = net.connect({ port, host: '127.0.0.1', noDelay: true })
     socket.once('error', reject)
@@ -54,7 +55,10 @@ function open(port: number): Promise<net.Socket> {
   })
 }
 
-async function each(ids: readonly string[], act: (id: string) => Promise<void>): Promise<void> {
+export async function each(
+  ids: readonly string[],
+  act: (id: string) => Promise<void>,
+): Promise<void> {
   const queue = [...ids]
   const worker = async () => {
     for (let id = queue.shift(); id !== undefined; id = queue.shift()) await act(id)

@@ -23,11 +23,12 @@ void connection_open(Connection *c, int epoll) {
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   // One that never reads gets a small receive buffer, so that the broker meets the full socket at once.
   if (c->role == STALLED) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)opt.port)};
+  int port = c->role == PUBLISHER ? opt.port : opt.subscriber_port;
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   c->stage = CONNECTING;
   if (connect(c->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)
-    fail("connect to port %d: %s", opt.port, strerror(errno));
+    fail("connect to port %d: %s", port, strerror(errno));
   struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
   if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &e)) fail("epoll: %s", strerror(errno));
 }

@@ -13,6 +13,7 @@ typedef enum { CONNECTING, UPGRADING, GREETING, SUBSCRIBING, READY, CLOSED } Sta
 
 typedef struct {
   int port, pid;              // the broker's port on 127.0.0.1, and its process (0: its CPU time is not read)
+  int subscriber_port;        // where all but publishers connect, in a cluster of several brokers
   Protocol publish, subscribe;
   bool mixed;                 // every second subscriber speaks MQTT 5, the others MQTT 3.1.1
   bool websocket;             // the protocol travels in binary WebSocket frames

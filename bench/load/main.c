@@ -134,7 +134,7 @@ static void connected(Connection *c) {
   int error = 0;
   socklen_t n = sizeof error;
   getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n);
-  if (error) fail("connect to port %d: %s", opt.port, strerror(error));
+  if (error) fail("connect to port %d: %s", c->role == PUBLISHER ? opt.port : opt.subscriber_port, strerror(error));
   if (opt.websocket) {
     char text[320];
     int length = snprintf(text, sizeof text,
@@ -377,12 +377,13 @@ static void read_options(int argc, char **argv) {
       {"size", 1, 0, 's'},       {"qos", 1, 0, 'q'},     {"window", 1, 0, 'w'},   {"topics", 1, 0, 't'},
       {"spread", 1, 0, 'T'},     {"seconds", 1, 0, 'd'}, {"rate", 1, 0, 'r'},     {"patience", 1, 0, 'a'},
       {"wildcard", 0, 0, 'W'},   {"shared", 0, 0, 'g'},  {"retain", 0, 0, 'R'},   {"properties", 0, 0, 'u'},
-      {"base", 1, 0, 'B'},
+      {"base", 1, 0, 'B'},       {"subscriber-port", 1, 0, 'o'},
       {"echo", 0, 0, 'e'},       {"hold", 0, 0, 'h'},    {"mixed", 0, 0, 'M'},    {"websocket", 0, 0, 'b'},
       {0, 0, 0, 0}};
   int o;
   while ((o = getopt_long(argc, argv, "", known, NULL)) != -1) switch (o) {
       case 'p': opt.port = atoi(optarg); break;
+      case 'o': opt.subscriber_port = atoi(optarg); break;
       case 'i': opt.pid = atoi(optarg); break;
       case 'm': opt.publish = opt.subscribe = protocol_named(optarg); break;
       case 'P': opt.publishers = atoi(optarg); break;
@@ -409,10 +410,11 @@ static void read_options(int argc, char **argv) {
       case 'b': opt.websocket = true; break;
       default: exit(2);
     }
+  if (!opt.subscriber_port) opt.subscriber_port = opt.port;
   bool mqtt = opt.publish == MQTT4 || opt.publish == MQTT5;
   const char *wrong = opt.port <= 0                                ? "--port is needed"
                       : opt.size < HEADER                          ? "--size must be at least 24"
-                      : opt.subscribers < 1 || opt.publishers < 0  ? "at least one subscriber is needed"
+                      : opt.subscribers < !opt.qos || opt.publishers < 0 ? "at QoS 0 at least one subscriber is needed"
                       : opt.topics < 1 || opt.window < 1           ? "--topics and --window must be at least 1"
                       : opt.qos < 0 || opt.qos > 2                 ? "--qos is 0, 1 or 2"
                       : (opt.qos || opt.retain) && !mqtt           ? "QoS and retained messages exist in MQTT only"
