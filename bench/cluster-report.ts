@@ -24,6 +24,9 @@ const GOAL_FAILOVER_MS = 2_000
 const NOTES: Readonly<Record<string, string>> = {
   brokerMicroseconds: 'µs of processor in our nodes a message',
   natsMicroseconds: 'µs of processor in the three NATS servers a message',
+  residentBytes: 'bytes of memory a client, 5 s later',
+  brokerPerClient: 'µs of processor in the node a client',
+  natsPerClient: 'µs in the three NATS servers a client',
   median: 'median',
   p99: 'p99',
 }

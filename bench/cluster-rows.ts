@@ -4,7 +4,8 @@ import { Connection } from '../src/engine/nats/connection.ts'
 import { NodeRuntime } from '../src/server/node-runtime.ts'
 import { failovers, takeovers, watchAcknowledgements } from './cluster-clients.ts'
 import type { Field } from './cluster-field.ts'
-import { type Generator, runLoad } from './generator.ts'
+import { type Generator, runLoad, startLoad } from './generator.ts'
+import { pause, residentBytes } from './processes.ts'
 import { median } from './statistics.ts'
 import type { LoadOptions } from './workloads.ts'
 
@@ -36,6 +37,8 @@ const GOAL: LoadOptions = { publishers: 50, window: 100, spread: 1000, qos: 1, s
 const PAIRS = 12
 const SINGLE_BYTES = 96
 const PATIENCE = 10
+const CONNECTIONS = 5_000
+const SETTLE_MS = 5_000
 
 export const CLUSTER_ROWS: readonly ClusterRow[] = [
   {
@@ -73,6 +76,13 @@ export const CLUSTER_ROWS: readonly ClusterRow[] = [
     nodes: 1,
     unit: 'a second',
     run: (field, tools) => unpacked(field, tools, 512),
+  },
+  {
+    name: 'connections',
+    title: `${CONNECTIONS} clients connect and subscribe, 64 at a time; each CONNECT claims its session in NATS`,
+    nodes: 1,
+    unit: 'a second',
+    run: connections,
   },
   {
     name: 'qos0-1',
@@ -214,6 +224,37 @@ async function listener(field: Field, tools: Tools): Promise<Run> {
   return { figures: { cost: (spent / report.acked) * 1e6 }, ...faultsOf([report]) }
 }
 
+async function connections(field: Field, tools: Tools): Promise<Run> {
+  // One that has done nothing yet: its memory is its clients'.
+  await field.replace(0)
+  const node = field.nodes[0]!
+  const cpu = field.cpu()
+  const before = residentBytes(node.pid) ?? 0
+  const load = {
+    port: node.port,
+    subscribers: CONNECTIONS,
+    topics: CONNECTIONS,
+    hold: true,
+  } as const
+  const held = startLoad(tools.generator, load)
+  const ready = JSON.parse(await held.firstLine) as { connect_seconds?: number; error?: string }
+  if (ready.connect_seconds === undefined) throw new Error(ready.error ?? 'no client connected')
+  const after = field.cpu()
+  await pause(SETTLE_MS)
+  const bytes = ((residentBytes(node.pid) ?? 0) - before) / CONNECTIONS
+  held.child.stdin?.end()
+  await held.output
+  const perClient = (spent: number): number => (spent / CONNECTIONS) * 1e6
+  return {
+    figures: {
+      rate: CONNECTIONS / ready.connect_seconds,
+      residentBytes: bytes,
+      brokerPerClient: perClient(after.nodes[0]! - cpu.nodes[0]!),
+      natsPerClient: perClient(after.nats - cpu.nats),
+    },
+  }
+}
+
 async function failover(field: Field): Promise<Run> {
   const doomed = field.nodes[0]!
   const kill = (): void => void process.kill(doomed.pid, 'SIGKILL')
@@ -224,10 +265,10 @@ async function failover(field: Field): Promise<Run> {
 
 async function election(field: Field): Promise<Run> {
   const watch = await watchAcknowledgements(port(field, 0))
-  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  await pause(1_000)
   const leader = await field.nats.leader('MQ_LOG')
   await leader.kill()
-  await new Promise((resolve) => setTimeout(resolve, 12_000))
+  await pause(12_000)
   const { longest, acknowledged } = await watch.stop()
   leader.start()
   await field.nats.ready()
