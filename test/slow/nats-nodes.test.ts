@@ -266,6 +266,25 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     await gate.close()
   })
 
+  test('a claim that was held up yields to who took the session meanwhile', async () => {
+    const gate = await Gate.open(cluster.servers[0]!.address)
+    const a = await start('a', { servers: [gate.address], learn: false })
+    const b = await start('b')
+    gate.cut()
+    const began = performance.now()
+    const late = faultOf(a.engine.claim('ann'))
+    await b.engine.claim('ann')
+    await until('it is late', () => performance.now() > began + 3_000)
+    gate.mend()
+    // Its client went to the other node when this one did not answer.
+    expect(await late).toBe('fenced')
+    expect(b.kicks).toEqual([])
+    // A client that comes now takes it.
+    await a.engine.claim('ann')
+    expect(b.kicks).toEqual(['ann'])
+    await gate.close()
+  })
+
   test('what a node retained last is never undone by the echo of what it retained before', async () => {
     const a = await start('a')
     // As core does it: by position.

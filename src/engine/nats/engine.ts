@@ -240,6 +240,7 @@ export class NatsEngine implements Engine {
       names,
       log: this.#log,
       nonce: () => this.#identity(),
+      now: () => this.now(),
       intents: new Intents(
         reader,
         names,

@@ -38,6 +38,22 @@ export interface SessionRecord {
   readonly intents: readonly Intent[]
 }
 
+/** Of a session nobody has. */
+export const NOBODYS: SessionRecord = {
+  node: '',
+  nonce: '',
+  epoch: 0,
+  ended: false,
+  profile: null,
+  flow: null,
+  intents: [],
+}
+
+/** A claim does not know its own sequence, which is its epoch. */
+export function epochOf(record: SessionRecord, seq: number): number {
+  return record.epoch === 0 ? seq : record.epoch
+}
+
 type PackedIntent = [string, number[], number, number]
 type Packed = [
   string,

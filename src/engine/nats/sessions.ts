@@ -15,10 +15,17 @@ import { type Outcome, Register } from './register.ts'
 import {
   decodeSession,
   encodeSession,
+  epochOf,
   type Intent,
+  NOBODYS,
   type SessionRecord,
   tokenOf,
 } from './session-record.ts'
+
+/** Milliseconds after which whoever asked for a session may have gone to another node for it. */
+const LATE_MS = 2_000
+/** Milliseconds by which clocks may differ. */
+const SKEW_MS = 1_000
 
 /** How long the servers remember that a session ended, for whoever read it before. */
 const TOMBSTONE_TTL = '1h'
@@ -30,6 +37,8 @@ export interface SessionsDeps {
   readonly log: string
   readonly nonce: () => string
   readonly intents: Intents
+  /** Time of the servers, in milliseconds. */
+  readonly now: () => number
   /** Asks a node to let go of a session; resolves false when it is not there, or not in time. */
   readonly kick: (node: string, id: string) => Promise<boolean>
   /** Tells a node that could not be asked, once it can be reached, that a session is ours since an epoch. */
@@ -156,13 +165,23 @@ export class NatsSessions {
   async #claim(id: string, since: number | undefined): Promise<Claim> {
     const { token, subject } = this.#placeOf(id)
     const mine = this.#owned.get(id)
+    const began = performance.now()
+    const asked = this.#deps.now()
     let seq = 0
     let record: SessionRecord | null = null
+    // A claim that was held up must not take the session from where its client went meanwhile.
+    const yieldTo = (found: Stored | null, known: number | null): void => {
+      const theirs = found && this.#decode(found)
+      if (found === null || theirs === null || performance.now() - began < LATE_MS) return
+      const isNew = epochOf(theirs, found.seq) !== known && found.time > asked - SKEW_MS
+      if (isNew && this.#ownerOf(theirs) !== '') throw overtaken(id)
+    }
     if (mine !== undefined) {
       seq = mine.seq
       record = { ...NOBODYS, node: this.#deps.names.node, ...mine }
     } else {
       const found = await this.#register.probably(subject)
+      yieldTo(found, null)
       seq = found?.seq ?? 0
       record = found && (this.#decode(found) ?? NOBODYS)
     }
@@ -177,6 +196,7 @@ export class NatsSessions {
       if (letGo) {
         const found = await this.#register.newest(subject)
         if (found !== null && found.seq !== seq) {
+          yieldTo(found, record && epochOf(record, seq))
           seq = found.seq
           record = this.#decode(found) ?? NOBODYS
           // Somebody was faster: that one is asked in turn.
@@ -188,10 +208,13 @@ export class NatsSessions {
         if (unaware !== '') this.#deps.remind(unaware, id, outcome.seq)
         return this.#claimed(id, outcome.seq, record)
       }
-      seq = outcome.found?.seq ?? 0
-      record = outcome.found && (this.#decode(outcome.found) ?? NOBODYS)
+      const { found } = outcome
+      const known = record && epochOf(record, seq)
+      seq = found?.seq ?? 0
+      record = found && (this.#decode(found) ?? NOBODYS)
       // It was not ours any more: what is known of it here is over before we take it back.
       if (this.#owned.delete(id)) this.#deps.lost(id)
+      yieldTo(found, known)
     }
   }
 
@@ -403,21 +426,6 @@ export class NatsSessions {
   }
 }
 
-/** A claim does not know its own sequence, which is its epoch. */
-function epochOf(record: SessionRecord, seq: number): number {
-  return record.epoch === 0 ? seq : record.epoch
-}
-
-const NOBODYS: SessionRecord = {
-  node: '',
-  nonce: '',
-  epoch: 0,
-  ended: false,
-  profile: null,
-  flow: null,
-  intents: [],
-}
-
 /** The lowest position a stored session may still need. */
 function floorOf(stored: StoredSession): Pos {
   let floor = stored.flow.cursor + 1
@@ -425,6 +433,10 @@ function floorOf(stored: StoredSession): Pos {
     for (const pos of positions) floor = Math.min(floor, pos)
   }
   return floor
+}
+
+function overtaken(id: string): EngineError {
+  return new EngineError('fenced', `session "${id}" was taken at another node meanwhile`)
 }
 
 function fenced(id: string, epoch: number): EngineError {
