@@ -12,13 +12,20 @@ const RETAINED_EVERY = 50
 const PADDING = 'x'.repeat(400)
 
 /** A client with a stored session; reconnects when told. */
-abstract class Client {
+export abstract class Client {
   readonly id: string
   #socket: Socket | null = null
   #connected = false
   #known = false
+  #dialled = 0
   /** The server is about to be killed, or was and is not back: who dials now may reach nobody. */
   mayBeCut = false
+  /** Prefix of the topic of its will, which says which of its connections it is of; none when empty. */
+  willBelow = ''
+  /** Told when a connection that was accepted is lost, not when the client drops it. */
+  onLost: () => void = () => {}
+  /** When the server was heard last, by `performance.now()`. */
+  heardAt = 0
   /** What the client saw that may not be. */
   readonly faults: string[] = []
 
@@ -30,11 +37,17 @@ abstract class Client {
     return this.#connected
   }
 
+  /** How often it dialled: the number of its connection. */
+  get dialled(): number {
+    return this.#dialled
+  }
+
   /** Connects and takes its session up; resolves with the CONNACK, or when the connection is lost. */
   open(to: Address): Promise<void> {
     return new Promise((resolve) => {
       const socket = connect({ host: to.host, port: to.port, noDelay: true })
       this.#socket = socket
+      this.#dialled++
       // What was meant for the lost connection does not belong on this one.
       this.#out = []
       const packets = parser({ protocolVersion: 4 })
@@ -58,6 +71,8 @@ abstract class Client {
         })
       })
       socket.on('data', (chunk) => {
+        if (this.#socket !== socket) return
+        this.heardAt = performance.now()
         packets.parse(chunk)
         this.flush()
       })
@@ -66,7 +81,9 @@ abstract class Client {
         if (this.#socket === socket) {
           // A server that lives has no reason to end a connection of these clients.
           if (!this.mayBeCut) this.faults.push(`${this.id} was cut off by a server that went on`)
+          const accepted = this.#connected
           this.#connected = false
+          if (accepted) this.onLost()
         }
         resolve()
       })
@@ -80,9 +97,20 @@ abstract class Client {
     this.#socket = null
   }
 
+  /** Turns to another connection and leaves this one open, as a second device would; resolves when it is closed. */
+  abandon(): Promise<void> {
+    const socket = this.#socket
+    this.#connected = false
+    this.#socket = null
+    return new Promise((resolve) => {
+      if (socket === null || socket.destroyed) resolve()
+      else socket.on('close', () => resolve())
+    })
+  }
+
   #welcomed(packet: IConnackPacket): void {
     if (packet.returnCode !== 0) {
-      this.faults.push(`${this.id} was refused with ${packet.returnCode}`)
+      if (!this.mayBeCut) this.faults.push(`${this.id} was refused with ${packet.returnCode}`)
       return
     }
     if (this.#known && !packet.sessionPresent) this.faults.push(`${this.id} lost its session`)
@@ -107,7 +135,10 @@ abstract class Client {
   }
 
   protected will(): Partial<Extract<Packet, { cmd: 'connect' }>> {
-    return {}
+    if (this.willBelow === '') return {}
+    const topic = `${this.willBelow}${this.id}`
+    const payload = Buffer.from(`${keyOf(this.id, this.#dialled)} `)
+    return { will: { topic, payload, qos: 2, retain: false } }
   }
 
   protected abstract welcome(again: boolean): void
@@ -132,6 +163,8 @@ export class Publisher extends Client {
   #next = 0
   #packetId = 0
   running = true
+  /** Messages it may still begin to send; a run that wants a pace gives more from time to time. */
+  allowance = Number.POSITIVE_INFINITY
 
   constructor(
     id: string,
@@ -175,8 +208,16 @@ export class Publisher extends Client {
     this.#pump()
   }
 
+  /** Sends what the allowance has room for. */
+  go(): void {
+    this.#pump()
+    this.flush()
+  }
+
   #pump(): void {
     while (this.running && this.connected && this.#flights.size < this.#window) {
+      if (this.allowance < 1) return
+      this.allowance--
       const n = this.#next++
       const qos = this.#random() < 0.35 ? 2 : 1
       const retain = n % RETAINED_EVERY === 0
@@ -270,7 +311,11 @@ export class Mourned extends Client {
 }
 
 /** Asks, as a new client, what is retained below a prefix; answers topic and key. */
-export async function retainedBelow(to: Address, prefix: string): Promise<Map<string, string>> {
+export async function retainedBelow(
+  to: Address,
+  prefix: string,
+  clientId = 'retained',
+): Promise<Map<string, string>> {
   const found = new Map<string, string>()
   const socket = connect({ host: to.host, port: to.port })
   const packets = parser({ protocolVersion: 4 })
@@ -288,11 +333,12 @@ export async function retainedBelow(to: Address, prefix: string): Promise<Map<st
     })
     socket.on('data', (chunk) => packets.parse(chunk))
     socket.on('error', reject)
+    socket.on('close', () => reject(new Error('cut off while asking for what is retained')))
     send({
       cmd: 'connect',
       protocolId: 'MQTT',
       protocolVersion: 4,
-      clientId: 'retained',
+      clientId,
       clean: true,
       keepalive: 0,
     })

@@ -208,7 +208,7 @@ class CrashRun {
 }
 
 /** Repeatable chance: a linear congruence is enough to choose moments. */
-function generator(seed: number): () => number {
+export function generator(seed: number): () => number {
   let state = (seed * 2_654_435_761) % 2_147_483_647 || 1
   return () => {
     state = (state * 48_271) % 2_147_483_647
@@ -216,7 +216,7 @@ function generator(seed: number): () => number {
   }
 }
 
-async function until(done: () => boolean, within: number): Promise<void> {
+export async function until(done: () => boolean, within: number): Promise<void> {
   const deadline = performance.now() + within
   while (!done()) {
     if (performance.now() > deadline) throw new Error(`not done within ${within} ms: ${done}`)

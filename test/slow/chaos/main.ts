@@ -1,0 +1,58 @@
+// `npm run chaos [seed] [rounds] [acknowledged] [--groups]`: the long run, every fault three times unless
+// told otherwise. Exit code 1 when a promise was broken or the run saw too little to prove anything.
+
+import { type ProgramName, program, whyMissing } from '../../support/programs.ts'
+import { generator } from '../crash/run.ts'
+import { FAULTS, type Fault } from './faults.ts'
+import { table } from './report.ts'
+import { chaosRun } from './run.ts'
+
+const words = process.argv.slice(2)
+const groups = words.includes('--groups')
+const only = words.find((word) => word.startsWith('--only='))?.slice('--only='.length)
+const [seed = Date.now() % 100_000, rounds = 3, acknowledged = 200_000] = words
+  .filter((word) => !word.startsWith('--'))
+  .map(Number)
+
+const chosen = only === undefined ? FAULTS : FAULTS.filter(({ name }) => name.includes(only))
+console.log(`seed ${seed}, groups ${groups ? 'on' : 'off'}`)
+const outcome = await chaosRun({
+  programs: { 'nats-server': found('nats-server'), haproxy: found('haproxy') },
+  seed,
+  faults: inAnyOrder(chosen, rounds, generator(seed + 1)),
+  long: true,
+  groups,
+  rate: 1_500,
+  acknowledged,
+  say: (line) => console.log(line),
+})
+console.log(table(outcome.costs))
+console.log(
+  `${outcome.acknowledged} acknowledged, ${outcome.acknowledgedQos2} of them QoS 2; sessions changed nodes ` +
+    `${outcome.moves} times, ${outcome.records} records of them watched; ${outcome.wills.length} wills`,
+)
+for (const fault of outcome.faults) console.error(`chaos: ${fault}`)
+const rare = chosen.filter(({ name }) => seen(name) < rounds).map(({ name }) => name)
+const enough = outcome.acknowledged >= acknowledged && rare.length === 0
+if (!enough) console.error(`chaos: the run saw too little to prove anything (${rare.join(', ')})`)
+process.exitCode = outcome.faults.length > 0 || !enough ? 1 : 0
+
+function seen(name: string): number {
+  return outcome.costs.filter(({ fault }) => fault === name).length
+}
+
+function found(name: ProgramName) {
+  const answer = program(name)
+  if (answer === null) throw new Error(whyMissing(name))
+  return answer
+}
+
+/** Every fault so many times; each round in another order. */
+function inAnyOrder(faults: readonly Fault[], times: number, random: () => number): Fault[] {
+  const order: Fault[] = []
+  for (let round = 0; round < times; round++) {
+    const left = [...faults]
+    while (left.length > 0) order.push(...left.splice(Math.floor(random() * left.length), 1))
+  }
+  return order
+}
