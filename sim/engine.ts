@@ -39,6 +39,8 @@ export class Disk {
   records: FrozenRecord[] = []
   bytes = 0
   last: Pos = 0
+  /** What was stored up to here was forgotten. */
+  floor: Pos = 0
   sequence = 0
   epoch = 0
   readonly sessions = new Map<string, StoredSession>()
@@ -199,14 +201,14 @@ export class SimEngine implements Engine {
 
   bounds(): Bounds {
     const disk = this.#disk
-    const first = disk.records[0]?.first ?? disk.last + 1
-    return { first, last: disk.last, bytes: disk.bytes, cap: this.#faults.cap }
+    return { first: disk.floor + 1, last: disk.last, bytes: disk.bytes, cap: this.#faults.cap }
   }
 
   truncate(upTo: Pos): Promise<void> {
     return new Promise((resolve) => {
       this.#enqueue(() => {
         const disk = this.#disk
+        disk.floor = Math.max(disk.floor, Math.min(upTo, disk.last))
         for (;;) {
           const oldest = disk.records[0]
           if (oldest === undefined || oldest.first + oldest.messages.length - 1 > upTo) break

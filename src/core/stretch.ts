@@ -19,6 +19,7 @@ interface Share {
 export class Stretch {
   readonly #broker: Broker
   readonly #shares = new Map<Audience, Share>()
+  readonly #first: Pos
   /** The first position that stays. */
   before: Pos
   /** Of what was taken, about. */
@@ -29,13 +30,16 @@ export class Stretch {
   /** Nothing yet, beginning at `first`. */
   constructor(broker: Broker, first: Pos) {
     this.#broker = broker
+    this.#first = first
     this.before = first
   }
 
   /** Takes messages published at or before `newest`, engine time. False when it met a later one, and left it. */
-  take({ first, messages }: LogRecord, newest: number): boolean {
+  take({ first, messages, wanted }: LogRecord, newest: number): boolean {
     const now = this.#broker.engine.now()
     for (let i = Math.max(0, this.before - first); i < messages.length; i++) {
+      // A place that was never kept is no loss; who is behind it may read it yet, from memory.
+      if (!wanted[i]) continue
       const message = messages[i] as Message
       if (message.at > newest) {
         this.next = message.at
@@ -43,7 +47,7 @@ export class Stretch {
       }
       this.before = first + i + 1
       this.bytes += message.payload.length + message.properties.length + MESSAGE_OVERHEAD
-      // What has expired is no loss, and a place that was never kept counts as expired.
+      // What has expired is no loss.
       if (message.expires > now) this.#note(message, first + i)
     }
     return true
@@ -59,6 +63,8 @@ export class Stretch {
   /** Whoever waits for something in it does without, by name and number. */
   giveUp(): void {
     const { before } = this
+    // Who is behind the oldest that is stored reads what memory holds, and is not to be given up for nothing.
+    if (before === this.#first) return
     const losses = this.#losses()
     for (const session of this.#broker.sessions.all()) {
       if (session.durable && session.floor < before) {

@@ -92,6 +92,34 @@ describe('a shared group', () => {
     expect(heard).toEqual(['1', '2', '3'])
   })
 
+  it('that becomes durable while it is behind keeps what only memory holds', async () => {
+    const house = await House.open({ engine: {} })
+    const lasting = await house.comes('lasting', { expiry: 100 })
+    house.subscribes(lasting, 'other')
+    const a = await house.comes('a', { receiveMaximum: 1 })
+    house.subscribes(a, '$share/g/t')
+    await house.passes(20)
+    for (const payload of ['1', '2', '3']) void house.says('t', payload)
+    await house.passes(20)
+    void house.says('other', 'x')
+    await house.passes(20)
+    // From here on somebody is in it who outlives the link: what comes now is stored, what came is not.
+    const b = await house.comes('b', { expiry: 100 })
+    b.congested = true
+    house.subscribes(b, '$share/g/t')
+    lasting.acks(1)
+    void house.says('t', '4')
+    await house.passes(10_000)
+    const heard: string[] = []
+    for (let i = 0; i < 4; i++) {
+      const ids = a.sent.map(({ packetId }) => packetId)
+      heard.push(...a.hears())
+      a.acks(...ids)
+      await house.passes(100)
+    }
+    expect(heard).toEqual(['1', '2', '3', '4'])
+  })
+
   it('has a member once, however often it subscribes', async () => {
     const house = await House.open()
     const a = await house.comes('a')
