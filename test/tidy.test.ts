@@ -195,7 +195,7 @@ describe('files', () => {
 })
 
 describe('the repository', () => {
-  const OUTSIDE = /^(node_modules|dist|coverage|partyline-data|\.cache|\.git)(\/|$)/
+  const OUTSIDE = /^(node_modules|dist|coverage|partyline-data|partyline-cluster|\.cache|\.git)(\/|$)/
   const PLACES = new RegExp(
     [
       'registry\\.npm' + 'js\\.',

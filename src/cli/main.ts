@@ -4,6 +4,7 @@
 import { Command } from 'commander'
 import { VERSION } from '../server/version.ts'
 import { clientCommand } from './client.ts'
+import { clusterCommand } from './cluster.ts'
 import { dataCommand } from './data.ts'
 import { passwdCommand } from './passwd.ts'
 import { serveCommand } from './serve.ts'
@@ -21,9 +22,8 @@ Start here:
 Each command tells more: partyline serve --help`,
   )
 
-for (const command of [serveCommand(), clientCommand(), passwdCommand(), dataCommand()]) {
-  program.addCommand(command)
-}
+const commands = [serveCommand(), clientCommand(), passwdCommand(), dataCommand(), clusterCommand()]
+for (const command of commands) program.addCommand(command)
 for (const command of [
   program,
   ...program.commands,

@@ -49,10 +49,12 @@ describe('the packed package', () => {
 
   it('holds the program, its papers and nothing else', () => {
     const ours =
-      /^(bin\/partyline\.mjs|dist\/[^.].*|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/
+      /^(bin\/partyline\.mjs|deploy\/[^.].*|dist\/[^.].*|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/
     const strangers = files.filter((file) => !ours.test(file))
     expect(strangers).toEqual([])
-    expect(files).toEqual(expect.arrayContaining(['LICENSE', 'README.md', 'dist/cli/main.js']))
+    expect(files).toEqual(
+      expect.arrayContaining(['LICENSE', 'README.md', 'dist/cli/main.js', 'deploy/haproxy.cfg']),
+    )
   })
 
   it('runs where it was installed', () => {
