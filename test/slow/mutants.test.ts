@@ -1,5 +1,5 @@
-// Sixteen deliberate faults, each of which the simulation must find: what it cannot find, it does
-// not protect.
+// Deliberate faults, in the broker and in its disk engine, each of which the simulation must find: what
+// it cannot find, it does not protect.
 
 import { expect, it } from 'vitest'
 import { huntAll } from '../../sim/mutants.ts'
