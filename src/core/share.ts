@@ -274,7 +274,11 @@ export class Group extends Cursor {
         this.settle()
       },
       () => {
-        this.#fetching = false
+        // The engine says itself what is wrong. Members that only listen would never wake us.
+        this.#broker.log.later(() => {
+          this.#fetching = false
+          this.settle()
+        })
       },
     )
   }

@@ -1,6 +1,7 @@
 // Shared subscriptions: each message to one member, and what happens when that one goes.
 
 import { describe, expect, it } from 'vitest'
+import { EngineError } from '../../src/core/engine.ts'
 import { type FakeLink, House } from './house.ts'
 
 async function pair(house: House, filter = '$share/g/t'): Promise<[FakeLink, FakeLink]> {
@@ -168,6 +169,27 @@ describe('a shared group', () => {
     const again = await House.open({ engine: {}, disk })
     const back = await again.comes('adam', { expiry: 100 })
     await again.passes(100)
+    expect(back.hears()).toEqual(['x'])
+  })
+
+  it('reads again what was lent before a restart, until the engine answers', async () => {
+    const house = await House.open({ engine: {} })
+    const a = await house.comes('a', { expiry: 100 })
+    house.subscribes(a, '$share/g/t')
+    void house.broker.saver.profile(a.session as NonNullable<FakeLink['session']>)
+    void house.says('t', 'x')
+    await house.passes(1_000)
+    expect(a.hears()).toEqual(['x'])
+
+    const again = await House.open({ engine: {}, disk: house.crash() })
+    const { engine } = again
+    const read = engine.read.bind(engine)
+    engine.read = () => Promise.reject(new EngineError('down', 'away'))
+    const back = await again.comes('a', { expiry: 100 })
+    await again.passes(5_000)
+    expect(back.hears()).toEqual([])
+    engine.read = read
+    await again.passes(5_000)
     expect(back.hears()).toEqual(['x'])
   })
 
