@@ -27,6 +27,10 @@ class Collector implements FrameSink {
     return true
   }
 
+  alike(_bytes: Buffer, at: number): number {
+    return at
+  }
+
   #decode(row: PacketRow, bytes: Buffer, start: number, body: number, end: number): void {
     if (bytes[start]! >> 4 === 3) return
     let found: unknown

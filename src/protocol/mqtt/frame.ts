@@ -9,6 +9,11 @@ export interface FrameSink {
    * rest is kept until `resume`.
    */
   frame(bytes: Buffer, start: number, body: number, end: number): boolean
+  /**
+   * Takes frames from `at` on that are like the last one but for their payload, as many as lie whole before `end`, and
+   * returns the offset behind them; `at` when there are none.
+   */
+  alike(bytes: Buffer, at: number, end: number): number
 }
 
 const INCOMPLETE = -1
@@ -75,7 +80,7 @@ export class FrameReader {
         this.#held = chunk.subarray(end)
         return
       }
-      at = end
+      at = end < length ? sink.alike(chunk, end, length) : end
     }
   }
 

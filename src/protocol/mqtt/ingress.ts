@@ -13,11 +13,14 @@ import type { MqttLink } from './link.ts'
 import { PacketError, Reason } from './packets.ts'
 import { PublishProperties, readPublishProperties } from './properties.ts'
 import { readVarint, varintSize } from './varint.ts'
+import { isSame, wordsOf } from './words.ts'
 
 /** Property blocks up to this size are remembered, to recognise the next one without reading it again. */
 const REMEMBERED_BYTES = 256
 /** What is stored from a read pins the memory it was read into, unless it is less than this share and copied. */
 const WORTH_PINNING = 4
+/** Frames that must be left in a read for it to be worth looking whether they are alike. */
+const ALIKE_MIN = 4
 /** Runs to wide audiences that may wait before their publishers do. */
 const WIDE_BACKLOG = 64
 
@@ -35,6 +38,10 @@ export class Ingress {
   readonly #wire: Wire
   #run: FrameRun | null = null
   #audience: Audience = NOBODY
+  /** Topic of the last frame that was read, and where and how long what comes before its payload is. */
+  #topicBefore: Topic | null = null
+  #headAt = 0
+  #head = 0
   #aliases: Map<number, Topic> | null = null
   /** The last property block found valid and without alias. */
   #validProperties: Buffer | null = null
@@ -71,8 +78,8 @@ export class Ingress {
     if ((first & 8) !== 0) throw malformed('DUP is set on a QoS 0 PUBLISH') // [MQTT-3.3.1-2]
     const topicLength = this.#topicLength(bytes, body, end)
     const at = body + 2 + topicLength
-    const plain = this.#link.version < 5 || this.#plainProperties(bytes, at, end)
-    if (!plain || topicLength === 0 || body - start - 1 !== varintSize(end - body)) {
+    const payload = this.#link.version < 5 ? at : this.#plainProperties(bytes, at, end)
+    if (payload < 0 || topicLength === 0 || body - start - 1 !== varintSize(end - body)) {
       this.handOver()
       this.#publishAlone(first, bytes, body, end)
       return
@@ -83,6 +90,46 @@ export class Ingress {
       return
     }
     this.#extend(first, bytes, start, end, topic)
+    // Where topics take turns it would be in vain to ask whether the next frame is like this one.
+    this.#head = topic === this.#topicBefore && payload - body >= 4 ? payload - body : 0
+    this.#headAt = body
+    this.#topicBefore = topic
+  }
+
+  /**
+   * Frames whose bytes from the topic up to the payload are those of the one before them have the same topic and
+   * properties: all that was found out about it holds for them, too, and they belong to its run.
+   */
+  alike(bytes: Buffer, at: number, end: number): number {
+    const run = this.#run
+    const head = this.#head
+    if (head === 0 || run === null || run.bytes !== bytes || run.end !== at) return at
+    if (at + run.largest * ALIKE_MIN > end) return at
+    const { first, largest } = run
+    const words = wordsOf(bytes)
+    const model = this.#headAt
+    let to = at
+    let count = 0
+    for (let body = 0; to + 4 < end && bytes[to] === first; count++) {
+      const low = bytes[to + 1] as number
+      const high = bytes[to + 2] as number
+      let length = low
+      body = to + 2
+      if (low >= 128) {
+        // Of three and four bytes, or longer than need be: not here.
+        if (high >= 128 || high === 0) break
+        length = low - 128 + high * 128
+        body++
+      }
+      const next = body + length
+      // One that is larger than those before it is to be held against the limit first.
+      if (next > end || next - to > largest || length < head) break
+      if (!isSame(words, model, body, head)) break
+      to = next
+    }
+    run.count += count
+    run.end = to
+    return to
   }
 
   #extend(first: number, bytes: Buffer, start: number, end: number, topic: Topic): void {
@@ -164,18 +211,18 @@ export class Ingress {
     return false
   }
 
-  /** Whether the properties at `at` are valid and none of them is the link's business alone. */
-  #plainProperties(bytes: Buffer, at: number, end: number): boolean {
-    if (bytes[at] === 0 && at < end) return true
+  /** Where the properties at `at`, which must be valid, end; -1 when one of them is the link's business alone. */
+  #plainProperties(bytes: Buffer, at: number, end: number): number {
+    if (bytes[at] === 0 && at < end) return at + 1
     const size = this.#propertiesSize(bytes, at, end)
     const from = at + varintSize(size)
     const to = from + size
     const known = this.#validProperties
-    if (known !== null && known.length === size && known.compare(bytes, from, to) === 0) return true
+    if (known !== null && known.length === size && known.compare(bytes, from, to) === 0) return to
     readPublishProperties(bytes, from, to, properties)
-    if (properties.alias !== 0) return false
+    if (properties.alias !== 0) return -1
     if (size <= REMEMBERED_BYTES) this.#validProperties = Buffer.from(bytes.subarray(from, to))
-    return true
+    return to
   }
 
   #propertiesSize(bytes: Buffer, at: number, end: number): number {

@@ -153,6 +153,10 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     return this.#stopped === null && this.#state === 'open'
   }
 
+  alike(bytes: Buffer, at: number, end: number): number {
+    return this.#ingress.alike(bytes, at, end)
+  }
+
   /** The first packet must be CONNECT. [MQTT-3.1.0-1] */
   #first(first: number, bytes: Buffer, body: number, end: number): void {
     if (first >> 4 !== PacketType.connect) {
@@ -310,16 +314,10 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
 
   #subscribe(packet: Subscribe): void {
     const { codes, problem } = subscribe(packet, this)
+    const told = this.#tellsProblems ? problem : undefined
+    const { maximumPacketSize } = this.#egress
     this.onceSaved('profile', () => {
-      this.push(
-        suback(
-          packet.packetId,
-          codes,
-          this.version,
-          this.#tellsProblems ? problem : undefined,
-          this.#egress.maximumPacketSize,
-        ),
-      )
+      this.push(suback(packet.packetId, codes, this.version, told, maximumPacketSize))
       this.session.settle()
     })
   }
