@@ -35,7 +35,8 @@ export class Outbox {
   readonly #session: Session
   readonly #broker: Broker
   #window: Window
-  #snapshots: Snapshot[] | null = null
+  /** By filter: who subscribes again is owed them once more, and not twice. */
+  #snapshots: Map<string, Snapshot> | null = null
   #snapshotTurn = false
   /** Left to send again since the client came back; nothing new goes out before. */
   #resending: WindowEntry[] | null = null
@@ -87,8 +88,9 @@ export class Outbox {
   /** The client is gone. What it had not acknowledged stays; shared QoS 1 goes to others. */
   detach(): void {
     this.#resending = null
-    this.#snapshots = null
     this.#held = null
+    // What it was promised at SUBSCRIBE comes when it is back. A restart forgets it.
+    if (!this.#session.durable) this.#snapshots = null
     const returned: [Group, Pos][] = []
     for (const { packetId, pos, state, origin } of [...this.#window.entries()]) {
       if (origin === null || !('group' in origin)) continue
@@ -279,8 +281,10 @@ export class Outbox {
 
   /** Owes the retained messages that a new subscription matches; paced by the client, never dropped. */
   oweRetained(subscription: Subscription): void {
-    this.#snapshots ??= []
-    this.#snapshots.push({
+    const { filter } = subscription
+    this.#snapshots ??= new Map()
+    this.#snapshots.delete(filter)
+    this.#snapshots.set(filter, {
       subscription,
       entries: this.#broker.retained.matched(subscription.filter),
       next: null,
@@ -292,10 +296,15 @@ export class Outbox {
     const { link } = this.#session
     let budget = RETAINED_TURN
     while (this.#snapshots !== null && link !== null) {
-      const snapshot = this.#snapshots[0]
+      const snapshot: Snapshot | undefined = this.#snapshots.values().next().value
       if (snapshot === undefined) {
         this.#snapshots = null
         return
+      }
+      const { subscription } = snapshot
+      if (this.#session.subscription(subscription.filter) !== subscription) {
+        this.#snapshots.delete(subscription.filter)
+        continue
       }
       if (link.congested) return
       if (budget-- === 0) {
@@ -303,8 +312,8 @@ export class Outbox {
         return
       }
       snapshot.next ??= snapshot.entries.next().value ?? null
-      if (snapshot.next === null) this.#snapshots.shift()
-      else if (!this.#sendRetainedOne(snapshot.subscription, snapshot.next, link)) return
+      if (snapshot.next === null) this.#snapshots.delete(subscription.filter)
+      else if (!this.#sendRetainedOne(subscription, snapshot.next, link)) return
       else snapshot.next = null
     }
   }

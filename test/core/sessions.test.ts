@@ -89,3 +89,35 @@ describe('expiry', () => {
     expect(house.reports).toEqual([])
   })
 })
+
+describe('retained messages that a client did not wait for', () => {
+  it('come when it is back, as often as they were asked for and each new', async () => {
+    const house = await House.open()
+    for (const topic of ['a', 'b']) void house.says(topic, `kept ${topic}`, 1, true)
+    const link = await house.comes('late', { expiry: 100 })
+    link.congested = true
+    for (const filter of ['a', 'b', 'a']) house.subscribes(link, filter)
+    house.leaves(link)
+    void house.says('b', 'newer b', 1, true)
+    await house.turns()
+    const back = await house.comes('late', { expiry: 100 })
+    await house.turns()
+    const retained = back.sent.filter(({ retain }) => retain)
+    expect(retained.map(({ payload }) => payload)).toEqual(['newer b', 'kept a'])
+    expect(retained.every(({ duplicate }) => !duplicate)).toBe(true)
+  })
+
+  it('do not come for a subscription that has ended meanwhile', async () => {
+    const house = await House.open()
+    void house.says('a', 'kept', 1, true)
+    const link = await house.comes('late', { expiry: 100 })
+    link.congested = true
+    house.subscribes(link, 'a')
+    house.leaves(link)
+    const away = house.broker.sessions.get('late') as NonNullable<FakeLink['session']>
+    house.broker.unsubscribe(away, 'a')
+    const back = await house.comes('late', { expiry: 100 })
+    await house.turns()
+    expect(back.hears()).toEqual([])
+  })
+})
