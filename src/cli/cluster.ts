@@ -77,6 +77,8 @@ async function up(folder: string, flags: UpFlags): Promise<void> {
     })
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, leave)
+  // Who closes the terminal reads nothing more; what runs is stopped all the same.
+  for (const out of [process.stdout, process.stderr]) out.on('error', () => {})
   await cluster.start()
   if (!leaving) print(introduction(cluster.parts, folder))
 }

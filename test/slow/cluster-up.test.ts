@@ -3,19 +3,17 @@
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import fs from 'node:fs'
-import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { ClusterRecord } from '../../src/cli/cluster-record.ts'
+import { freeBlock } from '../support/free-block.ts'
 import { join } from '../support/mqtt-js.ts'
 import { until } from '../support/nats-nodes.ts'
 import { describeWith } from '../support/programs.ts'
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
-/** How many ports a cluster counts from its first one. */
-const BLOCK = 41
 
 interface Ran {
   readonly status: number
@@ -127,6 +125,15 @@ describeWith(['nats-server', 'haproxy'], 'a cluster on this machine', () => {
     for (const guest of [reader, writer, back, later]) guest.vanish()
   })
 
+  test('a closed terminal stops it', async () => {
+    await start()
+    const all = processes()
+    for (const out of [up.stdout!, up.stderr!]) out.destroy()
+    up.kill('SIGHUP')
+    expect(await ended).toBe(0)
+    expect(all.filter(isThere)).toEqual([])
+  })
+
   test('without nats-server it says in one sentence what to do', async () => {
     const missing = { PARTYLINE_NATS_SERVER: process.execPath }
     const { status, output } = await cluster(['up', folder, '--port', String(port)], missing)
@@ -143,21 +150,4 @@ function isThere(pid: number): boolean {
   } catch {
     return false
   }
-}
-
-/** The first of ports in a row that were all free a moment ago, below those that outgoing connections are given. */
-async function freeBlock(): Promise<number> {
-  for (;;) {
-    const first = 10_000 + Math.floor(Math.random() * 20_000)
-    const free = await Promise.all(Array.from({ length: BLOCK }, (_, n) => isFree(first + n)))
-    if (free.every(Boolean)) return first
-  }
-}
-
-function isFree(port: number): Promise<boolean> {
-  const probe = net.createServer()
-  return new Promise((resolve) => {
-    probe.once('error', () => resolve(false))
-    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)))
-  })
 }
