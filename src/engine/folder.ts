@@ -38,7 +38,7 @@ export class DataFolder {
   /** Makes the folder when it is not there. Throws when it holds a newer format. */
   prepare(): void {
     try {
-      fs.mkdirSync(this.directory, { recursive: true, mode: 0o700 })
+      makeFolder(this.directory)
       fs.accessSync(this.directory, fs.constants.W_OK)
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
@@ -210,6 +210,19 @@ export class DataFolder {
     fs.fsyncSync(descriptor)
     fs.closeSync(descriptor)
     this.sync()
+  }
+}
+
+/** Makes the folder and those it stands in, for this user alone. Throws the system's error. */
+export function makeFolder(directory: string): void {
+  // Not `recursive`: that never ends where a folder that is there says it is not, as /proc does.
+  if (fs.existsSync(directory)) return
+  const parent = path.dirname(directory)
+  if (parent !== directory) makeFolder(parent)
+  try {
+    fs.mkdirSync(directory, { mode: 0o700 })
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST') || !fs.statSync(directory).isDirectory()) throw error
   }
 }
 

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { RECORD_MESSAGES_MAX } from '../core/types.ts'
-import { DATABASE_FILE, DataFolder } from './folder.ts'
+import { DATABASE_FILE, DataFolder, makeFolder } from './folder.ts'
 import { RecordCodec } from './record.ts'
 import { looseTopic } from './scan.ts'
 import { type ScanResult, scanInChild } from './scan-process.ts'
@@ -41,7 +41,7 @@ export async function backUp(from: string, to: string): Promise<ScanResult> {
   const source = new DataFolder(from)
   source.checkFormat()
   const target = new DataFolder(to)
-  fs.mkdirSync(target.directory, { recursive: true, mode: 0o700 })
+  makeFolder(target.directory)
   if (fs.readdirSync(target.directory).length > 0) {
     throw new Error(`${to} is not empty: name a new folder for the copy`)
   }

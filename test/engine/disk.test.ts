@@ -108,6 +108,17 @@ describe('what is on disk', () => {
     expect(notes).toEqual([])
   })
 
+  test.runIf(process.platform === 'linux')(
+    'a folder that cannot be made is refused in one sentence',
+    async () => {
+      for (const directory of ['/proc/none/data', '/dev/null/data']) {
+        await expect(start({ directory })).rejects.toThrow(
+          `${directory} cannot be written as a data folder`,
+        )
+      }
+    },
+  )
+
   test('who never comes back after a restart can be saved and ended all the same', async () => {
     const [engine] = await start()
     for (const id of ['ann', 'bob']) {
