@@ -13,6 +13,7 @@ import type { Sending } from './link.ts'
 import { Log } from './log.ts'
 import { Peers } from './peers.ts'
 import { Retained } from './retained.ts'
+import { RetainedExpiry } from './retained-expiry.ts'
 import { Retention } from './retention.ts'
 import { Router } from './router.ts'
 import { MessageRun } from './run.ts'
@@ -100,6 +101,7 @@ export class Broker {
   readonly sending: Sending
   readonly #retention: Retention
   readonly sweep: Sweep
+  readonly retainedExpiry: RetainedExpiry
   /** Other nodes; null where there can be none. */
   readonly #peers: Peers | null
   readonly #self: SelfPublisher
@@ -133,6 +135,7 @@ export class Broker {
     this.groups = new Groups(this)
     this.sessions = new Sessions(this)
     this.#retention = new Retention(this)
+    this.retainedExpiry = new RetainedExpiry(this)
     this.sweep = new Sweep(this)
     this.#peers = engine.node === null ? null : new Peers(this)
     this.#self = new SelfPublisher()
@@ -176,6 +179,7 @@ export class Broker {
     this.#state = 'closed'
     this.sessions.stop()
     this.sweep.stop()
+    this.retainedExpiry.stop()
     this.#peers?.stop()
     await this.saver.flush()
     await this.engine.close()

@@ -28,6 +28,8 @@ export class Retained {
   readonly #shared: boolean
   #count = 0
   #bytes = 0
+  /** Told of each that does not stay for ever, and the engine time it ends; Infinity when that does not hold any more. */
+  onExpiring: (name: string, expires: number) => void = () => {}
 
   /** `shared` where other nodes change retained messages too. */
   constructor(limits: Limits, counters: Counters, shared = false) {
@@ -66,10 +68,7 @@ export class Retained {
     const { name } = message.topic
     const known = this.#byName.get(name)
     if ((known !== null && known.pos > pos) || (this.#cleared.get(name) ?? 0) > pos) return false
-    if (known !== null) {
-      this.#bytes -= weight(known.message)
-      this.#count--
-    }
+    if (known !== null) this.#uncount(name, known)
     if (message.payload.length === 0) {
       if (known !== null) this.#byName.delete(name)
       this.#rememberCleared(name, pos)
@@ -88,6 +87,7 @@ export class Retained {
       known.message = own
       known.pos = pos
     }
+    if (own.expires !== Number.POSITIVE_INFINITY) this.onExpiring(name, own.expires)
     return true
   }
 
@@ -102,6 +102,15 @@ export class Retained {
   restore({ topic, message, pos }: RetainedMessage): void {
     if (message !== null) this.apply(message, pos)
     else this.#remove(topic, pos)
+  }
+
+  /** Removes it if its time is over by then; returns its position, or null when it stays. */
+  expire(name: string, now: number): Pos | null {
+    const known = this.#byName.get(name)
+    if (known === null || known.message.expires > now) return null
+    this.#uncount(name, known)
+    this.#byName.delete(name)
+    return known.pos
   }
 
   /** Position of the last change of the topic, as far as it is known; 0 when it is not. */
@@ -125,9 +134,16 @@ export class Retained {
     if ((known?.pos ?? this.#cleared.get(name) ?? 0) > pos) return
     this.#rememberCleared(name, pos)
     if (known === null) return
-    this.#bytes -= weight(known.message)
-    this.#count--
+    this.#uncount(name, known)
     this.#byName.delete(name)
+  }
+
+  #uncount(name: string, { message }: RetainedEntry): void {
+    this.#bytes -= weight(message)
+    this.#count--
+    if (message.expires !== Number.POSITIVE_INFINITY) {
+      this.onExpiring(name, Number.POSITIVE_INFINITY)
+    }
   }
 
   get(name: string): RetainedEntry | null {

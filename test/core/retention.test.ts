@@ -190,3 +190,56 @@ describe('a full log', () => {
     expect(slow.sent.length).toBe(2)
   })
 })
+
+describe('a retained message that expires', () => {
+  async function keeps(house: House, payload: string, expiry: number): Promise<void> {
+    const message = house.broker.message({
+      topic: 't',
+      payload: Buffer.from(payload),
+      qos: 1,
+      retain: true,
+      expiry,
+    })
+    void house.broker.publish(message)
+    await house.passes(100)
+  }
+
+  it('is gone from memory and disk soon after', async () => {
+    const house = await House.open({ engine: {} })
+    await keeps(house, 'x', 5)
+    expect(house.broker.retained.count).toBe(1)
+    await house.passes(20_000)
+    expect(house.broker.retained).toMatchObject({ count: 0, bytes: 0 })
+    expect(house.disk.retained.get('t')?.message).toBeNull()
+  })
+
+  it('is gone after a restart, too', async () => {
+    const before = await House.open({ engine: {} })
+    await keeps(before, 'x', 5)
+    const disk = before.crash()
+    const after = await House.open({ engine: {}, disk })
+    await after.passes(30_000)
+    expect(after.broker.retained.count).toBe(0)
+    expect(disk.retained.get('t')?.message).toBeNull()
+  })
+
+  it('is not remembered once it was removed or replaced', async () => {
+    const house = await House.open({ engine: {} })
+    await keeps(house, 'x', 1_000_000)
+    expect(house.broker.retainedExpiry.size).toBe(1)
+    await keeps(house, '', 1_000_000)
+    expect(house.broker.retainedExpiry.size).toBe(0)
+    await keeps(house, 'x', 1_000_000)
+    await keeps(house, 'y', Number.POSITIVE_INFINITY)
+    expect(house.broker.retainedExpiry.size).toBe(0)
+  })
+
+  it('does not take the one with it that came in its place', async () => {
+    const house = await House.open({ engine: {} })
+    await keeps(house, 'x', 5)
+    await keeps(house, 'y', Number.POSITIVE_INFINITY)
+    await house.passes(30_000)
+    expect(house.broker.retained.get('t')?.message.payload.toString()).toBe('y')
+    expect(String(house.disk.retained.get('t')?.message?.payload)).toBe('y')
+  })
+})
