@@ -34,6 +34,10 @@ describe.each(['task1', 'task2', 'task3'])('%s', (task) => {
   })
 })
 
+function escaped(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+}
+
 /** The anchor that a Markdown viewer gives to a heading. */
 function anchor(heading: string): string {
   return heading
@@ -55,8 +59,34 @@ test.each(guides)('every link in %s leads somewhere', (guide) => {
   }
 })
 
-test('the picture of task 4 is the one its source draws, and says that it is a proposal', () => {
+test('the picture of task 4 is the one its source draws', () => {
   expect(read('task4/architecture.svg')).toBe(diagram())
-  expect(diagram()).toContain('PROPOSAL')
-  expect(read('task4/README.md')).toContain('**This is a proposal.**')
+})
+
+describe('what task 4 says about faults', () => {
+  const begin = '## 5. When something dies'
+  const part = read('task4/README.md').split(begin)[1]?.split('\n## ')[0] ?? ''
+  const rows = part.split('\n').filter((line) => line.startsWith('| ') && !/^\| -|proof/.test(line))
+
+  test('there is a row for each', () => {
+    expect(rows.length).toBeGreaterThan(10)
+  })
+
+  test.each(rows)('%s', (row) => {
+    const proofs = [...row.matchAll(/\[([^\]]+)\]\(([^)]+)\)/g)]
+    expect(proofs).not.toEqual([])
+    for (const [, title = '', file = ''] of proofs) {
+      const source = readFileSync(new URL(file, `file://${tutorial}task4/`), 'utf8')
+      const fault = /^chaos: (.*)/.exec(title)?.[1]
+      if (fault !== undefined) expect(source).toContain(`name: '${fault}'`)
+      else expect(source).toMatch(new RegExp(`\\b(test|it)\\(\\s*['\`]${escaped(title)}['\`]`))
+    }
+  })
+
+  test('every fault of the chaos run has its row', () => {
+    const chaos = readFileSync(new URL('../test/slow/chaos/faults.ts', `file://${tutorial}`))
+    const faults = [...chaos.toString().matchAll(/name: '([^']+)'/g)].map((match) => match[1])
+    expect(faults.length).toBeGreaterThan(10)
+    for (const fault of faults) expect(part).toContain(`[chaos: ${fault}]`)
+  })
 })

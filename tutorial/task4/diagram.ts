@@ -114,6 +114,11 @@ function balancers(): string {
   ].join('\n')
 }
 
+/** From node to node, past the disks. */
+function straight(from: number, to: number, y = 469): string {
+  return `<path d="M${from} ${y} L${to} ${y}" stroke="${GREY}" stroke-width="1.5" stroke-dasharray="3 4" marker-start="url(#grey)" marker-end="url(#grey)"/>`
+}
+
 function nodes(): string {
   const one = (x: number, name: string) =>
     [
@@ -133,6 +138,8 @@ function nodes(): string {
     one(260, 'A'),
     one(470, 'B'),
     one(680, 'C'),
+    straight(441, 468),
+    straight(651, 678),
   ].join('\n')
 }
 
@@ -160,7 +167,9 @@ ${text(x + 35 + i * 22, 691, String(41 + i), { size: 11, fill: newest ? '#ffffff
         'three NATS JetStream',
         'servers keep the same',
         'record on three disks;',
-        'what two have is safe',
+        'what two have is safe;',
+        'sessions and retained',
+        'messages lie there too',
       ],
       [
         'two are still a majority:',
@@ -299,21 +308,30 @@ ${text(x + 44, 787, words, { size: 13, anchor: 'start' })}`
     entry(34, BLUE, '1–4 the message is stored'),
     entry(300, GREEN, '5–6 then it is acknowledged'),
     entry(580, ORANGE, '7–9 every node reads the log, the subscriber’s node delivers'),
+    straight(34, 68, 810),
+    text(
+      78,
+      815,
+      'messages without a promise (QoS 0): from node to node through NATS, but onto no disk',
+      {
+        size: 13,
+        anchor: 'start',
+      },
+    ),
   ].join('\n')
 }
 
 /** The whole picture as the text of an SVG file. */
 export function diagram(): string {
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 808" font-family="Inter, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', sans-serif" role="img" aria-labelledby="title description">
-<title id="title">Partyline without a single point of failure (proposal)</title>
-<desc id="description">Clients call one shared address held by one of two HAProxy load balancers. These pass each client to one of three equal Partyline nodes. The nodes keep the log of messages on three NATS JetStream servers. A message is stored on two of three disks, then acknowledged, then delivered by the node to which the subscriber is connected.</desc>
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 836" font-family="Inter, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', sans-serif" role="img" aria-labelledby="title description">
+<title id="title">Partyline without a single point of failure</title>
+<desc id="description">Clients call one shared address held by one of two HAProxy load balancers. These pass each client to one of three equal Partyline nodes. The nodes keep the log of messages on three NATS JetStream servers. A message is stored on two of three disks, then acknowledged, then delivered by the node to which the subscriber is connected. Messages without a promise go from node to node through NATS, but onto no disk.</desc>
 <defs>
 ${[marker('blue', BLUE), marker('green', GREEN), marker('orange', ORANGE), marker('grey', GREY)].join('\n')}
 </defs>
-<rect width="1200" height="808" fill="#ffffff"/>
+<rect width="1200" height="836" fill="#ffffff"/>
 ${text(34, 42, 'Partyline without a single point of failure', { size: 22, weight: 700, anchor: 'start' })}
-${box(1072, 20, 112, 30, { fill: '#fef3c7', stroke: '#b45309', radius: 15 })}
-${text(1128, 40, 'PROPOSAL', { size: 14, weight: 700, fill: '#b45309' })}
+${text(1184, 42, 'no part of it is there only once', { fill: GREY, anchor: 'end' })}
 ${[clients(), balancers(), nodes(), log(), message(), legend()].join('\n')}
 </svg>
 `
