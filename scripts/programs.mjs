@@ -1,7 +1,7 @@
 // The outside programs that some tests talk to: Mosquitto and its clients, Paho for Python,
-// OpenBSD's netcat, strace, nats-server, HAProxy, keepalived, Chromium. It finds them (an
-// environment variable, the PATH, then .cache/) and, where apt-get exists, fetches what is missing
-// into .cache/ as any user, touching nothing of the system. docs/decisions/0004 says why.
+// OpenBSD's netcat, strace, nats-server, HAProxy, keepalived, docker-compose, Chromium. It finds
+// them (an environment variable, the PATH, then .cache/) and, where apt-get exists, fetches what is
+// missing into .cache/ as any user, touching nothing of the system. docs/decisions/0004 says why.
 //
 //   node scripts/programs.mjs [name …]         fetch what is missing, say what there is
 //   node scripts/programs.mjs --json [name …]  only look, answer in JSON (what the tests read)
@@ -59,6 +59,14 @@ const PROGRAMS = {
     newer: true,
   },
   haproxy: { package: 'haproxy', probe: ['-v'], answer: /HAProxy version/i },
+  // Reads a compose file without an engine; the stable suite's is the one before, in Python.
+  'docker-compose': {
+    package: 'docker-compose',
+    probe: ['version'],
+    answer: /Docker Compose version v?([2-9]|\d\d)\./,
+    needs: 'docker-compose 2 or newer',
+    newer: true,
+  },
   keepalived: { package: 'keepalived', probe: ['--version'], answer: /Keepalived v/ },
   // A peer of the benchmark, which no test needs.
   'redis-server': {

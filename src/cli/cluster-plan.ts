@@ -74,6 +74,8 @@ function natsPart({ folder, port, nats }: Wish, n: number): PlannedPart {
     `http: ${HOST}:${monitor}`,
     // What is acknowledged is on the disk, as it has to be where power cuts are more than a game.
     `jetstream { store_dir: ${JSON.stringify(store)}, sync_interval: always, max_file_store: 8GB }`,
+    // Packets of MQTT may have 4 MiB unless --limit-packet says otherwise.
+    'max_payload: 8MB',
     `cluster { name: partyline, listen: ${HOST}:${route}, routes: [${routes.join(', ')}] }`,
   ]
   return {

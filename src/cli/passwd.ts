@@ -1,7 +1,15 @@
 // `partyline passwd`: sets and deletes passwords in a users file. Asks twice without echo on a
 // terminal, reads one line from a pipe, and replaces the file in one step, readable by its owner.
 
-import { chmodSync, readFileSync, realpathSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { Command } from 'commander'
@@ -77,8 +85,10 @@ function readIfThere(file: string): string | null {
 function replace(file: string, text: string): void {
   let target = file
   let mode = OWNER_ONLY
+  let owner: { uid: number; gid: number } | null = null
   try {
     target = realpathSync(file)
+    owner = statSync(target)
     mode = statSync(target).mode & 0o777
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
@@ -86,6 +96,8 @@ function replace(file: string, text: string): void {
   const draft = `${target}.${process.pid}.new`
   writeFileSync(draft, text, { mode: OWNER_ONLY, flag: 'wx' })
   chmodSync(draft, mode)
+  // Root may change the file of a server that runs as somebody else, who shall read it afterwards, too.
+  if (owner !== null && process.getuid?.() === 0) chownSync(draft, owner.uid, owner.gid)
   renameSync(draft, target)
 }
 

@@ -1,5 +1,6 @@
 // The command that writes the users file: from a pipe, on a terminal, and what it refuses.
 import {
+  chownSync,
   existsSync,
   mkdtempSync,
   readdirSync,
@@ -54,6 +55,14 @@ describe('from a pipe', () => {
     expect(text).toMatch(/^# ours\nuser alice \S+\n {2}publish a\/#\nuser bob \S+\n$/)
     expect(text).not.toContain(aliceLine as string)
     expect(await opens('bob', 'two')).toBe(true)
+  })
+
+  test('leaves the file to whom it belongs, also when root changes it', async () => {
+    await passwd(file, 'alice', false, pipe('one'))
+    if (process.getuid?.() === 0) chownSync(file, 1234, 5678)
+    const { uid, gid } = statSync(file)
+    await passwd(file, 'bob', false, pipe('two'))
+    expect(statSync(file)).toMatchObject({ uid, gid })
   })
 
   test('deletes', async () => {

@@ -17,6 +17,7 @@ export type ProgramName =
   | 'nats-server'
   | 'haproxy'
   | 'keepalived'
+  | 'docker-compose'
   | 'chromium'
 
 /** How to start one: `spawn(path, args, { env: { ...process.env, ...env } })`. */
