@@ -72,8 +72,8 @@ export class Terminal {
   }
 
   /** Waits until the screen holds the text `times` times, and says what it shows if that fails. */
-  async shows(text: string, times = 1): Promise<void> {
-    const over = Promise.race([this.#ended, delay(PATIENCE, null, { ref: false })])
+  async shows(text: string, times = 1, within = PATIENCE): Promise<void> {
+    const over = Promise.race([this.#ended, delay(within, null, { ref: false })])
     const finished = over.then(() => true)
     let waiting = true
     while (this.screen.split(text).length - 1 < times) {

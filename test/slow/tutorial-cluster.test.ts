@@ -9,6 +9,8 @@ import { describeWith } from '../support/programs.ts'
 import { folder, Terminal } from './terminal.ts'
 
 const PARTYLINE = '../../bin/partyline.mjs'
+/** Milliseconds a cluster may take to start, or NATS to elect, on a busy machine. */
+const SLOW = 45_000
 const readme = readFileSync(`${folder('task4')}README.md`, 'utf8')
 
 describeWith(['nats-server', 'haproxy'], 'task 4', () => {
@@ -49,7 +51,7 @@ describeWith(['nats-server', 'haproxy'], 'task 4', () => {
     const words = (command = ''): string => here(command.slice('npx partyline '.length))
 
     const first = terminal(`${words(up)} ${store} --port ${port}`)
-    await first.shows('Ctrl-C stops everything')
+    await first.shows('Ctrl-C stops everything', 1, SLOW)
     const second = terminal(words(subscribe))
     await second.shows('OK you receive')
     const third = terminal(words(publish))
@@ -64,7 +66,7 @@ describeWith(['nats-server', 'haproxy'], 'task 4', () => {
 
     process.kill(await processOf('nats-1'), 'SIGKILL')
     third.types('three')
-    await second.shows('[SPORTS] three')
+    await second.shows('[SPORTS] three', 1, SLOW)
 
     expect([second, third].map(there)).toEqual(screens)
 
