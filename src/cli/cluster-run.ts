@@ -20,7 +20,8 @@ export interface ClusterWish {
 
 /** How `up` is recognised among processes. */
 const OWN_ARGS = ['cluster', 'up']
-const STARTING: readonly Kind[] = ['NATS', 'broker', 'HAProxy']
+/** Those first that need the others. */
+const STOPPING: readonly Kind[] = ['HAProxy', 'broker', 'NATS']
 
 export class Cluster {
   readonly #wish: ClusterWish
@@ -50,21 +51,22 @@ export class Cluster {
       this.#parts.push(new ClusterPart(part, logs, events))
     }
     try {
-      for (const kind of STARTING) await this.#startAll(kind)
+      for (const kind of ['NATS', 'broker'] as const) await this.#startAll(kind)
+      await this.#startBalancer()
     } catch (error) {
       await this.stop()
       throw error
     }
   }
 
-  /** Ends everything, those first that need the others. */
+  /** Ends everything. */
   stop(): Promise<void> {
     this.#stopped ??= this.#stop()
     return this.#stopped
   }
 
   async #stop(): Promise<void> {
-    for (const kind of STARTING.toReversed()) {
+    for (const kind of STOPPING) {
       await Promise.all(this.#of(kind).map((part) => part.stop()))
     }
     removeRecord(this.#wish.folder)
@@ -81,6 +83,19 @@ export class Cluster {
     } catch (error) {
       // What ends because it was told to is no failure.
       if (this.#stopped === null) throw error
+    }
+  }
+
+  /** Brokers are of use without it. */
+  async #startBalancer(): Promise<void> {
+    try {
+      await this.#startAll('HAProxy')
+    } catch (error) {
+      this.#say(`no common address for all brokers: ${(error as Error).message}`)
+      const [balancer] = this.#of('HAProxy')
+      await balancer?.stop()
+      this.#parts.splice(0, this.#parts.length, ...this.#parts.filter((part) => part !== balancer))
+      this.#record()
     }
   }
 
