@@ -90,13 +90,18 @@ async function sound(folder: DataFolder): Promise<Inspection> {
   )
 }
 
+async function refuseServers(target: Target): Promise<void> {
+  const node = await target.livingNode()
+  if (node === null) return
+  throw new Error(
+    `the server ${node} runs on these streams: stop it and copy again, or choose another --nats-prefix`,
+  )
+}
+
 /** Refuses streams that somebody uses. */
 async function admit(target: Target, found: Inspection): Promise<void> {
   const way = 'choose another --nats-prefix'
-  const node = await target.livingNode()
-  if (node !== null) {
-    throw new Error(`the server ${node} runs on these streams: stop it first, or ${way}`)
-  }
+  await refuseServers(target)
   if (target.unfinished !== null && target.unfinished !== found.log) {
     throw new Error(`half of another folder lies in ${target.streams}: finish that copy, or ${way}`)
   }
@@ -160,6 +165,8 @@ class FolderCopy {
     const { sessions, groups, lost } = await this.#copySessions(moved)
     const retained = await this.#copyRetained(moved)
     await this.#verify({ sessions: sessions + groups, retained })
+    // One that was starting while we began did not see the mark.
+    await refuseServers(this.#target)
     await this.#target.finish(Math.min(this.#floor, moved.last + 1))
     return { messages, sessions, groups, retained, lost }
   }
