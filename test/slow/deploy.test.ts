@@ -1,12 +1,15 @@
 // The files of deploy/, each read by the program that it is for; and that a file with a mistake would be noticed.
 
-import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, test } from 'vitest'
 import { settingsFromShell } from '../../src/server/config.ts'
+import { message, record } from '../engine/contract.ts'
+import { freePorts } from '../support/nats.ts'
+import { Node, until } from '../support/nats-nodes.ts'
 import { describeWith, type Program, skipSuite } from '../support/programs.ts'
 
 const folder = fileURLToPath(new URL('../../deploy/', import.meta.url))
@@ -93,16 +96,17 @@ describeWith(['keepalived'], 'keepalived.conf', ({ keepalived }) => {
 })
 
 describeWith(['nats-server'], 'nats.conf', (programs) => {
+  const variables = (n: number, routes: readonly number[]): Record<string, string> => ({
+    NATS_NAME: `nats-${n}`,
+    NATS_STORE: path.join(scratch, `nats-${n}`),
+    // What a careless parser would take for a number.
+    NATS_PASSWORD: '"1e5"',
+    ...Object.fromEntries(
+      routes.map((port, i) => [`NATS_ROUTE_${i + 1}`, `nats://route:1e5@127.0.0.1:${port}`]),
+    ),
+  })
   const check = (name: string): Answer =>
-    run(programs['nats-server'], ['-t', '-c', name], {
-      NATS_NAME: 'nats-1',
-      NATS_STORE: path.join(scratch, 'nats'),
-      // What a careless parser would take for a number.
-      NATS_PASSWORD: '"1e5"',
-      ...Object.fromEntries(
-        [1, 2, 3].map((n) => [`NATS_ROUTE_${n}`, `nats://route:1e5@nats-${n}:6222`]),
-      ),
-    })
+    run(programs['nats-server'], ['-t', '-c', name], variables(1, [6221, 6222, 6223]))
 
   test('is valid', () => {
     expect(check(file('nats.conf'))).toEqual({
@@ -115,6 +119,48 @@ describeWith(['nats-server'], 'nats.conf', (programs) => {
     const { status, said } = check(changed('nats.conf', 'sync_interval', 'sync_intervall'))
     expect(status).not.toBe(0)
     expect(said).toContain('sync_intervall')
+  })
+
+  test('three servers with it are a cluster that a node may use, and that syncs always', async () => {
+    const ports = await freePorts(9)
+    const clients = ports.slice(0, 3)
+    const routes = ports.slice(3, 6)
+    const monitors = ports.slice(6)
+    const { path: command, env } = programs['nats-server']
+    const servers = clients.map((port, n) => {
+      const copy = path.join(scratch, `nats-${n}.conf`)
+      const text = fs
+        .readFileSync(file('nats.conf'), 'utf8')
+        .replace('0.0.0.0:4222', `127.0.0.1:${port}`)
+        .replace('0.0.0.0:6222', `127.0.0.1:${routes[n]}`)
+        .replace('0.0.0.0:8222', `127.0.0.1:${monitors[n]}`)
+      fs.writeFileSync(copy, text)
+      const more = { ...process.env, ...env, ...variables(n + 1, routes) }
+      return spawn(command, ['-c', copy], { env: more, stdio: 'ignore' })
+    })
+    const gone = servers.map((server) => new Promise((resolve) => server.once('exit', resolve)))
+    try {
+      const healthy = async (port: number): Promise<boolean> =>
+        (await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => null))?.ok === true
+      await until('all to be well', async () =>
+        (await Promise.all(monitors.map(healthy))).every(Boolean),
+      )
+      const node = new Node({
+        servers: clients.map((port) => `nats://127.0.0.1:${port}`),
+        user: 'partyline',
+        password: '1e5',
+        monitor: monitors.map((port) => `http://127.0.0.1:${port}`),
+      })
+      await node.engine.open(node)
+      await node.engine.append(record([message('a', 'stored')]))
+      expect(node.heard).toEqual(['stored'])
+      // Nothing about too few copies, or about servers that do not sync.
+      expect(node.notes).toEqual([])
+      await node.engine.close()
+    } finally {
+      for (const server of servers) server.kill('SIGKILL')
+      await Promise.all(gone)
+    }
   })
 })
 
