@@ -181,6 +181,8 @@ export class Broker {
     this.sweep.stop()
     this.retainedExpiry.stop()
     this.#peers?.stop()
+    // Wills of those just cut off, and what clients were quick enough to publish.
+    this.intake.flush()
     await this.saver.flush()
     await this.engine.close()
   }

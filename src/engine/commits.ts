@@ -69,6 +69,19 @@ export class Commits {
     })
   }
 
+  /** Whoever comes from now on is refused with that error. Resolves when everything before is settled. */
+  async stop(error: EngineError): Promise<void> {
+    await this.settled()
+    this.#fault ??= error
+    this.#refuseNext(this.#fault)
+    const current = this.#current
+    if (current === null) return
+    await new Promise<void>((resolve) => {
+      const who = { done: () => resolve(), refused: () => resolve() }
+      current.waiting.push({ who, writes: false })
+    })
+  }
+
   #schedule(): void {
     if (this.#scheduled || this.#current) return
     this.#scheduled = true

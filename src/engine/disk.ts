@@ -92,6 +92,7 @@ export class DiskEngine implements Engine {
   #cap = LOG_BYTES_MAX
   #damaged = 0
   #failed = false
+  #closing = false
 
   constructor(options: DiskOptions) {
     this.#options = options
@@ -125,17 +126,20 @@ export class DiskEngine implements Engine {
 
   async close(): Promise<void> {
     if (!this.#commits) return
-    await this.#retained.flush()
+    // Whatever came before is written; who comes now must not use a position that the last state calls unused.
+    this.#closing = true
+    await this.#retained.stop()
     await this.#commits.settled()
     let clean = !this.#failed
     if (clean) {
       try {
-        await this.#store.commit([this.#stateChange(this.#next)])
+        await this.#write([this.#stateChange(this.#next)])
       } catch (error) {
         clean = false
         this.#notify(`the data folder was not closed in order: ${(error as Error).message}`)
       }
     }
+    await this.#commits.stop(stopping())
     await this.#store.close()
     this.#place.leave(clean)
   }
@@ -177,6 +181,7 @@ export class DiskEngine implements Engine {
   }
 
   read(after: Pos, until: Pos): Promise<{ records: LogRecord[]; scanned: Pos }> {
+    if (this.#closing) return Promise.reject(stopping())
     const end = Math.min(until, this.#last)
     return Promise.resolve(
       end > after ? this.#table.read(after, end) : { records: [], scanned: after },
@@ -191,6 +196,7 @@ export class DiskEngine implements Engine {
   async truncate(upTo: Pos): Promise<void> {
     const target = Math.min(upTo, this.#last)
     if (target <= this.#floor) return
+    if (this.#closing) throw stopping()
     // Before anything goes: a cursor below it must be known to have missed something.
     this.#floor = target
     const keep = this.#table.sequenceAfter(target)
@@ -202,9 +208,11 @@ export class DiskEngine implements Engine {
   }
 
   async claim(id: string): Promise<Claim> {
+    if (this.#closing) throw stopping()
     const epoch = this.#owners.claim(id)
     // Saves made before the claim are part of what it hands over.
     if (!this.#commits.idle) await this.#commits.settled()
+    if (this.#closing) throw stopping()
     const stored = this.#sessions.read(id)
     return { epoch, stored: stored && { ...stored, epoch } }
   }
@@ -212,6 +220,7 @@ export class DiskEngine implements Engine {
   save(saves: readonly SessionSave[]): Promise<void> {
     let changes: Change[]
     try {
+      if (this.#closing) throw stopping()
       this.#owners.check(saves)
       changes = this.#sessions.changes(saves)
     } catch (error) {
@@ -230,7 +239,7 @@ export class DiskEngine implements Engine {
   }
 
   retain(changes: readonly RetainedMessage[]): Promise<void> {
-    return this.#retained.add(changes)
+    return this.#closing ? Promise.reject(stopping()) : this.#retained.add(changes)
   }
 
   cast(_node: string | null, _bytes: Buffer): void {
@@ -312,6 +321,7 @@ export class DiskEngine implements Engine {
   /** Throws when the record cannot be taken now. */
   #admit(record: LogRecord, bytes: number): void {
     if (this.#failed) throw diskFailed()
+    if (this.#closing) throw stopping()
     if (record.saves.length > 0) this.#owners.check(record.saves)
     if (this.#next >= this.#mark) {
       this.#reserve()
@@ -403,6 +413,10 @@ export class DiskEngine implements Engine {
   }
 
   readonly #notify = (message: string): void => this.#options.notify?.(message)
+}
+
+function stopping(): EngineError {
+  return new EngineError('down', 'the server is stopping')
 }
 
 const DONE: Promise<void> = Promise.resolve()

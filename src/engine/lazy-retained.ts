@@ -15,6 +15,7 @@ export class LazyRetained {
   #waiting: { resolve: () => void; reject: (error: unknown) => void }[] = []
   #timer: Timer | null = null
   #lastWrite = Number.NEGATIVE_INFINITY
+  #stopped = false
 
   constructor(
     runtime: Pick<Runtime, 'now' | 'after'>,
@@ -65,8 +66,15 @@ export class LazyRetained {
     }
   }
 
+  /** Nothing is written any more unless `flush` is called. */
+  stop(): void {
+    this.#stopped = true
+    this.#timer?.cancel()
+    this.#timer = null
+  }
+
   #arm(): void {
-    if (this.#timer) return
+    if (this.#timer || this.#stopped) return
     const wait = Math.max(0, this.#lastWrite + INTERVAL_MS - this.#runtime.now())
     this.#timer = this.#runtime.after(wait, () => void this.flush())
   }

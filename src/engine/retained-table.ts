@@ -88,8 +88,9 @@ export class RetainedTable {
     return newest.length === 0 ? Promise.resolve() : this.#lazy.add(newest)
   }
 
-  /** Writes what waits, now. */
-  flush(): Promise<void> {
+  /** Writes what waits, now, and nothing lazily any more. */
+  stop(): Promise<void> {
+    this.#lazy.stop()
     return this.#lazy.flush()
   }
 

@@ -119,6 +119,34 @@ describe('what is on disk', () => {
     },
   )
 
+  test('what comes while it closes is stored or refused, and the folder is left in order', async () => {
+    const [engine, heard] = await start()
+    const { epoch } = await engine.claim('ann')
+    await engine.append(numbered(0))
+    running.delete(engine)
+    const closing = engine.close()
+    const asked: Promise<unknown>[] = []
+    for (let n = 1; n <= 30; n++) {
+      asked.push(engine.append(numbered(n)))
+      asked.push(engine.save([{ id: 'ann', epoch, flow: flowOf(engine.log, n) }]))
+      asked.push(engine.retain([{ topic: 'r', message: message('r', 'x'), pos: n }]))
+      await Promise.resolve()
+    }
+    asked.push(closing.then(() => engine.append(numbered(31))))
+    const ends = await Promise.all(
+      asked.map((end) => end.then(() => 'stored').catch((error: { fault: string }) => error.fault)),
+    )
+    expect(new Set(ends)).toEqual(new Set(['down']))
+    expect(heard.states).toEqual([])
+
+    const [again] = await start()
+    expect(notes).toEqual([])
+    expect(payloads(await readAll(again))).toEqual(['0'])
+    const next = numbered(99)
+    await again.append(next)
+    expect(next.first).toBe(heard.records.at(-1)!.first + 1024)
+  })
+
   test('who never comes back after a restart can be saved and ended all the same', async () => {
     const [engine] = await start()
     for (const id of ['ann', 'bob']) {
