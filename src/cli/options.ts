@@ -23,7 +23,8 @@ export function addServerOptions(command: Command): Command {
 /** Adds the flags that say how the NATS servers of a cluster are reached and what is made on them. */
 export function addClusterOptions(command: Command): Command {
   for (const option of OPTIONS) {
-    const reach = option.group === 'Cluster' && option.key !== 'natsName'
+    const isOfServer = option.key === 'natsName' || option.key === 'natsMonitor'
+    const reach = option.group === 'Cluster' && !isOfServer
     if (reach || option.key === 'logBytes') command.addOption(flagOf(option))
   }
   return command
