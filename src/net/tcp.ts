@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import type { Counters } from '../core/counters.ts'
 import type { Deadlines } from '../core/deadlines.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
-import { READ_BYTES, type ReadBuffers, readInto } from './read-buffers.ts'
+import { type ReadBuffers, readInto } from './read-buffers.ts'
 import type { Wire, WireReader } from './wire.ts'
 
 /** What every wire of one server shares. */
@@ -75,8 +75,8 @@ export class TcpWire implements Wire {
   #paused = false
   #throttled = false
   #readThisTurn = 0
-  /** Whether the socket reads into `settings.reads`: from its first full read on. */
-  #ownReads = false
+  /** What the socket reads into next. */
+  #next: Buffer
   /** What is being read now, if its memory will be used again. */
   #reading: Buffer | null = null
   #goodbye: Timer | null = null
@@ -95,6 +95,9 @@ export class TcpWire implements Wire {
       this.#fault ??= error
     })
     socket.on('close', () => this.#gone())
+    this.#next = settings.reads.shared
+    // TLS has memory of its own.
+    if (!peer.secure) readInto(socket, this.#next, (bytes, buffer) => this.#filled(bytes, buffer))
   }
 
   get queued(): number {
@@ -177,22 +180,20 @@ export class TcpWire implements Wire {
     if (this.#reading !== null) this.#settings.reads.keep(this.#reading)
   }
 
-  /** From now on the socket reads into memory that is used again. TLS has memory of its own. */
-  #readBusily(): void {
-    this.#ownReads = true
-    if (this.transport === 'tls') return
+  #filled(bytes: number, buffer: Buffer): Buffer {
     const { reads } = this.#settings
-    readInto(this.#socket, reads.next(READ_BYTES), (bytes, buffer) => {
+    if (buffer === reads.shared) this.#data(reads.copied(bytes))
+    else {
       reads.used(buffer)
       this.#reading = buffer
       this.#data(buffer.subarray(0, bytes))
       this.#reading = null
-      return reads.next(bytes)
-    })
+    }
+    this.#next = reads.next(bytes)
+    return this.#next
   }
 
   #data(chunk: Buffer): void {
-    if (chunk.length === READ_BYTES && !this.#ownReads) this.#readBusily()
     if (this.#readThisTurn === 0) this.#askTurn()
     this.#readThisTurn += chunk.length
     // One publisher at full speed must leave room in the turn for the others.
@@ -329,6 +330,7 @@ export class TcpWire implements Wire {
   #gone(): void {
     const ours = this.#state !== 'open'
     this.#state = 'closed'
+    this.#settings.reads.unused(this.#next)
     this.#settings.stalls.clear(this)
     this.#goodbye?.cancel()
     this.#slices = null

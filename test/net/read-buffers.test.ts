@@ -59,15 +59,34 @@ describe('the buffers', () => {
     expect(reads.next(READ_BYTES)).toBe(buffer)
   })
 
-  test('are small, and never used again, for who is not busy', () => {
-    const time = turns()
-    const reads = new ReadBuffers(time)
-    const small = reads.next(100)
-    expect(small.length).toBeLessThan(READ_BYTES)
-    reads.used(small)
-    time.pass()
-    time.pass()
-    expect(reads.next(100)).not.toBe(small)
+  test('are for the busy: what others read is copied out of memory that all share', () => {
+    const reads = new ReadBuffers(turns())
+    const quiet = reads.next(100)
+    expect(quiet).toBe(reads.next(7_000))
+    quiet.write('first')
+    const chunk = reads.copied(5)
+    quiet.write('later')
+    expect(chunk.toString()).toBe('first')
+    expect(reads.next(READ_BYTES)).not.toBe(quiet)
+  })
+
+  test('are so many and no more, whoever holds them and stays silent', () => {
+    const reads = new ReadBuffers(turns())
+    const held: Buffer[] = []
+    for (let buffer = reads.next(20_000); buffer !== reads.shared; buffer = reads.next(20_000)) {
+      held.push(buffer)
+    }
+    // Those who fill what they are given still get some.
+    for (let buffer = reads.next(READ_BYTES); buffer !== reads.shared; ) {
+      held.push(buffer)
+      buffer = reads.next(READ_BYTES)
+    }
+    expect(new Set(held).size).toBe(256)
+    const closed = held.pop() as Buffer
+    reads.unused(closed)
+    reads.unused(reads.shared)
+    expect(reads.next(READ_BYTES)).toBe(closed)
+    expect(reads.next(READ_BYTES)).toBe(reads.shared)
   })
 })
 

@@ -395,7 +395,7 @@ export function wireContract(kind: WireKind): void {
       await until(() => arrived() >= 256 * 1024, 'a share of a turn')
       for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve))
       // What came in the network read that reached the mark still counts for this turn.
-      expect(arrived()).toBeLessThanOrEqual(256 * 1024 + 64 * 1024)
+      expect(arrived()).toBeLessThanOrEqual(256 * 1024 + 128 * 1024)
       time.endTurn()
       await until(() => arrived() === 200 * piece.length, 'the rest')
     })

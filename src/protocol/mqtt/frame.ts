@@ -19,6 +19,8 @@ export interface FrameSink {
 const INCOMPLETE = -1
 /** Fixed headers have at most five bytes. */
 const HEADER_MAX = 5
+/** What is less than this share of the memory it lies in is copied before it is kept. */
+const WORTH_PINNING = 4
 
 export class FrameReader {
   /** Pieces of a frame that is not complete. */
@@ -107,7 +109,7 @@ export class FrameReader {
 
   #begin(chunk: Buffer, at: number, need: number): void {
     // Copied: a small slice must not pin a large read until the rest comes.
-    this.#parts = [Buffer.from(chunk.subarray(at))]
+    this.#parts = [ownCopy(chunk.subarray(at))]
     this.#have = chunk.length - at
     this.#need = need
   }
@@ -118,8 +120,8 @@ export class FrameReader {
     if (this.#need === 0) this.#learnSize(chunk, limit)
     const missing = this.#need === 0 ? chunk.length : this.#need - this.#have
     if (this.#need === 0 || chunk.length < missing) {
-      // By reference: all of it belongs to this frame.
-      parts.push(chunk)
+      // By reference, if that pins little else: all of it belongs to this frame.
+      parts.push(chunk.length * WORTH_PINNING < chunk.buffer.byteLength ? ownCopy(chunk) : chunk)
       this.#have += chunk.length
       return -1
     }
@@ -141,4 +143,10 @@ export class FrameReader {
     const end = this.#measure(header, 0, header.length, limit)
     if (end !== INCOMPLETE) this.#need = end
   }
+}
+
+function ownCopy(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  bytes.copy(copy)
+  return copy
 }
