@@ -195,7 +195,8 @@ describe('files', () => {
 })
 
 describe('the repository', () => {
-  const OUTSIDE = /^(node_modules|dist|coverage|partyline-data|partyline-cluster|\.cache|\.git)(\/|$)/
+  const OUTSIDE =
+    /^(node_modules|dist|coverage|partyline-data|partyline-cluster|\.cache|\.git)(\/|$)/
   const PLACES = new RegExp(
     [
       'registry\\.npm' + 'js\\.',
