@@ -26,11 +26,12 @@ test('every file is in the list of the folder', () => {
   expect(listed).toEqual(files.filter((name) => !own.includes(name)).sort())
 })
 
-test.each(files)('%s names only options that there are', (name) => {
+test.each([...files, '../docs/cluster.md'])('%s names only options that there are', (name) => {
   const text = read(name)
   const variables = occurrences(text, /\bPARTYLINE_[A-Z_]+\b/g)
   expect(variables.filter((each) => !OPTIONS.some(({ env }) => env === each))).toEqual([])
-  const commands = text.split('\n').filter((line) => line.includes('partyline serve'))
+  const joined = text.replaceAll(/ \\\n\s*/g, ' ')
+  const commands = joined.split('\n').filter((line) => line.includes('partyline serve'))
   const flags = commands.flatMap((line) => occurrences(line, /--([a-z-]+)/g))
   expect(flags.filter((each) => !OPTIONS.some(({ flag }) => flag === each))).toEqual([])
 })
