@@ -132,7 +132,7 @@ export interface Engine {
   truncate(upTo: Pos): Promise<void>
   /**
    * Takes exclusive ownership of a session's record. With `epoch`, only if nobody claimed it since that one: else
-   * rejects `fenced` and disturbs nobody.
+   * rejects `fenced` and disturbs nobody. So does a claim that was held up while another node took the record.
    */
   claim(id: string, epoch?: number): Promise<Claim>
   /** Resolves when durable. Rejects `fenced` when another owner claimed one of the sessions since. */

@@ -33,6 +33,8 @@ export interface Group {
   /** Saves that are not durable yet. */
   saving: number
   saved: () => void
+  /** A save that may have happened and may not: what refers to this group must never be stored. */
+  doubt: EngineError | null
   readonly delivered: Promise<void>
   readonly deliver: () => void
   wasDelivered: boolean
@@ -47,6 +49,8 @@ export interface AppendsDeps {
   /** A new message identity. */
   readonly identity: () => string
   readonly save: (saves: readonly SessionSave[], group: string) => Promise<void>
+  /** Whether the record of that sequence is empty: who took a session over stored it in place of ours. */
+  readonly isVoid: (seq: number) => Promise<boolean>
   /** The group is in the log. Called before its delivery is waited for. */
   readonly stored: (group: Group, seq: number, duplicate: boolean) => void
   /** The group is over, stored or not. */
@@ -113,6 +117,7 @@ export class Appends {
       size: 0,
       saving: 0,
       saved: () => {},
+      doubt: null,
       delivered,
       deliver,
       wasDelivered: false,
@@ -131,6 +136,7 @@ export class Appends {
         (error: Error) => {
           entry.refused = true
           entry.reject(error)
+          if (error instanceof EngineError && error.fault === 'down') group.doubt = error
         },
       )
       .then(() => {
@@ -159,6 +165,7 @@ export class Appends {
   async #store(group: Group): Promise<void> {
     const entries = group.entries.filter((entry) => !entry.refused)
     if (entries.length === 0) return this.#deps.settled(group, false)
+    if (group.doubt !== null) return this.#refuse(group, group.doubt)
     const { codec, subject, api } = this.#deps
     const record = entries.length === 1 ? entries[0]!.record : merged(entries)
     const bytes = codec.encode(this.#key, record)
@@ -171,6 +178,10 @@ export class Appends {
     for (;;) {
       try {
         const { seq, duplicate } = await api.store(subject, bytes, { 'Nats-Msg-Id': group.id })
+        // Stored by an earlier attempt, or made impossible by who took one of its sessions over.
+        if (duplicate && !group.wasDelivered && (await this.#deps.isVoid(seq))) {
+          return this.#refuse(group, voided())
+        }
         this.#deps.stored(group, seq, duplicate)
         this.#tell(group, entries)
         return
@@ -231,6 +242,13 @@ function tooLarge(bytes: number, most: number): EngineError {
   return new EngineError(
     'too-large',
     `${bytes} bytes do not fit into one NATS message of ${most}: raise max_payload on the servers`,
+  )
+}
+
+function voided(): EngineError {
+  return new EngineError(
+    'down',
+    'another node took sessions over and did not wait for these messages: they must be sent again',
   )
 }
 

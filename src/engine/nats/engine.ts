@@ -261,7 +261,10 @@ export class NatsEngine implements Engine {
       random: () => runtime.random(),
       wall: () => runtime.now(),
       node: (id, up) => this.#events.node?.(id, up),
-      lapsed: () => this.#events.lapsed?.(),
+      lapsed: () => {
+        this.#sessions.lapsed()
+        this.#events.lapsed?.()
+      },
       refreshed: () => this.#refreshed(),
     })
     this.#appends = new Appends({
@@ -271,8 +274,15 @@ export class NatsEngine implements Engine {
       identity: () => this.#identity(),
       save: (saves, group) => this.#sessions.save(saves, group),
       stored: (group, seq, duplicate) => this.#stored(group, seq, duplicate),
-      settled: (group) => {
-        for (const { record } of group.entries) this.#sessions.settled(record.saves, group.id)
+      isVoid: async (seq) => {
+        const found = await reader.nextOfLeader(names.log, seq, names.subject('l', '*'))
+        return found !== null && found.seq === seq && found.data.length === 0
+      },
+      settled: (group, stored) => {
+        for (const { record, refused } of group.entries) {
+          this.#sessions.settled(record.saves, group.id, stored && !refused)
+        }
+        this.#sessions.landed(group.id)
       },
     })
     this.#health = new Health(this.#work, this.#listening, this.#presence, (state, why) =>
@@ -307,7 +317,9 @@ export class NatsEngine implements Engine {
 
   /** The next record of the log, from the servers or as our own was acknowledged. */
   #deliver(stored: Stored): void {
-    const group = this.#appends.waiting(stored.id)
+    // An empty record of another node means that our append must not be stored any more.
+    const isVoid = stored.data.length === 0 && stored.data !== EMPTY
+    const group = isVoid ? undefined : this.#appends.waiting(stored.id)
     this.#last = firstPosition(stored.seq)
     this.#bytes += stored.data.length > 0 ? stored.data.length + RECORD_OVERHEAD : 0
     if (group !== undefined && !group.wasDelivered) {

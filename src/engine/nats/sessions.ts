@@ -8,8 +8,11 @@ import type { Pos, StoredSession } from '../../core/types.ts'
 import { EMPTY_PROFILE, emptyFlow } from '../owners.ts'
 import { DamageError } from '../sealed.ts'
 import { decodeFlow, decodeProfile, encodeFlow, encodeProfile } from '../session-codec.ts'
+import { sleep } from './api.ts'
+import { APPEND_MS } from './appends.ts'
 import type { Intents } from './intents.ts'
 import type { Names } from './options.ts'
+import { floorOf, Owned } from './owned.ts'
 import type { Reader, Stored } from './reader.ts'
 import { type Outcome, Register } from './register.ts'
 import {
@@ -50,26 +53,14 @@ export interface SessionsDeps {
   readonly needs: (floor: Pos) => void
 }
 
-/** A session this node owns. */
-interface Owned {
-  readonly epoch: number
-  /** Sequence of the newest version, ours. */
-  seq: number
-  profile: Buffer | null
-  flow: Buffer | null
-  /** Nonce of a write that was given up and may have happened. */
-  doubtful: string
-  /** Packet identifiers of QoS 2 that came with an append. */
-  introduced: Set<number>
-  intents: Intent[]
-}
-
 export class NatsSessions {
   readonly #deps: SessionsDeps
   readonly #register: Register
   readonly #owned = new Map<string, Owned>()
   /** What was asked of a session is done one after the other. */
   readonly #chains = new Map<string, Promise<unknown>>()
+  /** Appends that QoS 2 messages were saved for and that are not over. */
+  readonly #flying = new Map<string, (() => void)[]>()
 
   constructor(deps: SessionsDeps) {
     this.#deps = deps
@@ -106,12 +97,20 @@ export class NatsSessions {
     await Promise.all(saves.map((save) => this.#inTurn(save.id, () => this.#save(save, group))))
   }
 
-  /** The append is over: what was saved for it is no intent any more. */
-  settled(saves: readonly SessionSave[], group: string): void {
-    for (const { id } of saves) {
-      const owned = this.#owned.get(id)
-      if (owned) owned.intents = owned.intents.filter((intent) => intent.group !== group)
-    }
+  /** The append is over; `stored` says whether what was saved with it is in the log. */
+  settled(saves: readonly SessionSave[], group: string, stored: boolean): void {
+    for (const { id } of saves) this.#owned.get(id)?.settled(group, stored)
+  }
+
+  /** Nothing waits for that append any more. */
+  landed(group: string): void {
+    for (const tell of this.#flying.get(group) ?? []) tell()
+    this.#flying.delete(group)
+  }
+
+  /** This node gave its sessions up, which are its own until another claims them. */
+  lapsed(): void {
+    for (const owned of this.#owned.values()) owned.abandoned = true
   }
 
   /**
@@ -178,7 +177,8 @@ export class NatsSessions {
     }
     if (mine !== undefined) {
       seq = mine.seq
-      record = { ...NOBODYS, node: this.#deps.names.node, ...mine }
+      const { epoch, profile, flow, intents } = mine
+      record = { ...NOBODYS, node: this.#deps.names.node, epoch, profile, flow, intents }
     } else {
       const found = await this.#register.probably(subject)
       yieldTo(found, null)
@@ -241,27 +241,45 @@ export class NatsSessions {
   async #claimed(id: string, epoch: number, record: SessionRecord | null): Promise<Claim> {
     const { profile, flow, intents } = record === null || record.ended ? NOBODYS : record
     const known = this.#owned.get(id)
-    const owned: Owned = {
+    const isKnown = known !== undefined && !known.abandoned
+    let stored = this.#storedOf(id, epoch, profile, flow)
+    const owned = new Owned({
       epoch,
-      seq: epoch,
       profile,
       flow,
-      doubtful: '',
-      introduced: known?.introduced ?? new Set(),
-      intents: [...(known?.intents ?? [])],
-    }
+      introduced: isKnown ? known.introduced : (stored?.flow.receiving ?? []),
+      intents: known?.intents ?? intents,
+    })
+    // Until it is known what there is to take up; should that fail, the next claim finds out.
+    owned.abandoned = !isKnown
     this.#owned.set(id, owned)
-    let stored = this.#storedOf(id, epoch, profile, flow)
     if (stored !== null) this.#deps.needs(floorOf(stored))
-    if (known === undefined && stored !== null) {
-      const lost = await this.#deps.intents.unfulfilled(intents)
-      if (lost.size > 0) {
-        const receiving = stored.flow.receiving.filter((packetId) => !lost.has(packetId))
-        stored = { ...stored, flow: { ...stored.flow, receiving } }
-      }
-      for (const packetId of stored.flow.receiving) owned.introduced.add(packetId)
+    if (!isKnown && stored !== null) {
+      const receiving = await this.#received(owned, stored.flow.receiving)
+      stored = { ...stored, flow: { ...stored.flow, receiving } }
     }
+    owned.abandoned = false
     return { epoch, stored }
+  }
+
+  /** Those of the packet identifiers whose messages are in the log. */
+  async #received(owned: Owned, packetIds: readonly number[]): Promise<number[]> {
+    for (const { group } of owned.intents) await this.#over(group)
+    const { intents } = owned
+    const lost = await this.#deps.intents.unfulfilled(intents)
+    for (const { group, packetIds } of intents) {
+      owned.settled(group, !packetIds.some((packetId) => lost.has(packetId)))
+    }
+    return packetIds.filter((packetId) => !lost.has(packetId))
+  }
+
+  /** An append of our own, from before we gave a session up, is found out about by waiting. */
+  async #over(group: string): Promise<void> {
+    const flying = this.#flying.get(group)
+    if (flying === undefined) return
+    const over = new Promise<void>((tell) => flying.push(tell))
+    await Promise.race([over, sleep(APPEND_MS)])
+    if (this.#flying.has(group)) throw new EngineError('down', 'the NATS servers did not answer')
   }
 
   /** The other node that owns it; empty when none does. */
@@ -340,15 +358,8 @@ export class NatsSessions {
     if (found === null || record === null) return null
     if (record.node !== this.#deps.names.node || record.epoch !== epoch || !record.ended)
       return null
-    const owned: Owned = {
-      epoch,
-      seq: found.seq,
-      profile: null,
-      flow: null,
-      doubtful: '',
-      introduced: new Set(),
-      intents: [],
-    }
+    const owned = new Owned({ ...NOBODYS, epoch, introduced: [] })
+    owned.seq = found.seq
     this.#owned.set(id, owned)
     return owned
   }
@@ -364,21 +375,15 @@ export class NatsSessions {
     let { profile, flow } = owned
     if (save.profile) profile = encodeProfile(key, save.profile, save.epoch, null)
     if (save.flow) {
-      this.#receive(owned, save.flow.receiving, group)
+      owned.receive(save.flow.receiving, group === null ? null : (ids) => this.#intent(group, ids))
       flow = encodeFlow(key, save.flow, save.epoch, null)
     }
     return { profile, flow, intents: owned.intents }
   }
 
-  /**
-   * Identifiers that come with an append are an intent until that is over. Core asks for the append before it
-   * saves them any other way.
-   */
-  #receive(owned: Owned, all: readonly number[], group: string | null): void {
-    const fresh = all.filter((packetId) => !owned.introduced.has(packetId))
-    owned.introduced = new Set(all)
-    if (group === null || fresh.length === 0) return
-    owned.intents.push(this.#deps.intents.made(group, fresh))
+  #intent(group: string, packetIds: readonly number[]): Intent {
+    if (!this.#flying.has(group)) this.#flying.set(group, [])
+    return this.#deps.intents.made(group, packetIds)
   }
 
   // ---- Reading -------------------------------------------------------------------------------
@@ -424,15 +429,6 @@ export class NatsSessions {
       return null
     }
   }
-}
-
-/** The lowest position a stored session may still need. */
-function floorOf(stored: StoredSession): Pos {
-  let floor = stored.flow.cursor + 1
-  for (const { positions } of stored.flow.sending) {
-    for (const pos of positions) floor = Math.min(floor, pos)
-  }
-  return floor
 }
 
 function overtaken(id: string): EngineError {

@@ -1,0 +1,87 @@
+// A session this node owns: the newest version of its record, and which QoS 2 messages of its publisher were
+// saved as received before it was known whether they are in the log.
+
+import type { Pos, StoredSession } from '../../core/types.ts'
+import type { Intent } from './session-record.ts'
+
+export interface OwnedState {
+  /** Sequence of the claim. */
+  readonly epoch: number
+  readonly profile: Buffer | null
+  readonly flow: Buffer | null
+  /** Packet identifiers of QoS 2 that are accounted for: stored, or an intent. */
+  readonly introduced: Iterable<number>
+  readonly intents: readonly Intent[]
+}
+
+export class Owned {
+  readonly epoch: number
+  /** Sequence of the newest version, ours. */
+  seq: number
+  profile: Buffer | null
+  flow: Buffer | null
+  /** Nonce of a write that was given up and may have happened. */
+  doubtful = ''
+  /** Nobody here remembers it any more: who claims it next takes up what is stored. */
+  abandoned = false
+  readonly introduced: Set<number>
+  #intents: Intent[]
+
+  constructor({ epoch, profile, flow, introduced, intents }: OwnedState) {
+    this.epoch = epoch
+    this.seq = epoch
+    this.profile = profile
+    this.flow = flow
+    this.introduced = new Set(introduced)
+    this.#intents = [...intents]
+  }
+
+  get intents(): readonly Intent[] {
+    return this.#intents
+  }
+
+  /**
+   * The session is saved with `all` as received. Identifiers that come with an append, `made` of which is the
+   * intent, are that until it is over. Core asks for the append before it saves them any other way: one that
+   * is new without an append was refused, and its intent stays.
+   */
+  receive(all: readonly number[], made: ((packetIds: readonly number[]) => Intent) | null): void {
+    const held = new Set(all)
+    const fresh = made === null ? [] : all.filter((packetId) => !this.introduced.has(packetId))
+    // Of no use any more: forgotten, or the identifier of another message.
+    for (const packetId of fresh) held.delete(packetId)
+    this.#keepIntents((packetId) => held.has(packetId))
+    for (const packetId of this.introduced) {
+      if (!held.has(packetId)) this.introduced.delete(packetId)
+    }
+    for (const packetId of fresh) this.introduced.add(packetId)
+    if (made !== null && fresh.length > 0) this.#intents.push(made(fresh))
+  }
+
+  /** The append is over. What it did not store is in doubt until it is saved as not received. */
+  settled(group: string, stored: boolean): void {
+    if (stored) {
+      this.#intents = this.#intents.filter((intent) => intent.group !== group)
+      return
+    }
+    for (const intent of this.#intents) {
+      if (intent.group !== group) continue
+      for (const packetId of intent.packetIds) this.introduced.delete(packetId)
+    }
+  }
+
+  #keepIntents(isOf: (packetId: number) => boolean): void {
+    this.#intents = this.#intents
+      .map((intent) => ({ ...intent, packetIds: intent.packetIds.filter(isOf) }))
+      .filter(({ packetIds }) => packetIds.length > 0)
+  }
+}
+
+/** The lowest position a stored session may still need. */
+export function floorOf(stored: StoredSession): Pos {
+  let floor = stored.flow.cursor + 1
+  for (const { positions } of stored.flow.sending) {
+    for (const pos of positions) floor = Math.min(floor, pos)
+  }
+  return floor
+}
