@@ -22,7 +22,7 @@ export interface Recorded {
 
 /** Milliseconds a lazy save may wait. */
 const LAZY_MS = 250
-/** Milliseconds after which a shared engine that was away is asked again. */
+/** Milliseconds after which an engine that was away, or full, is asked again. */
 const AGAIN_MS = 500
 
 interface Due {
@@ -108,10 +108,20 @@ export class Saver {
       try {
         return await this.#engine.save([{ id, epoch, ended: true }])
       } catch (error) {
+        if (this.#engine.node === null && faultOf(error) === 'full') this.#endLater(id, epoch)
         if (this.#engine.node === null || faultOf(error) !== 'down') throw error
         await new Promise<void>((resolve) => this.#runtime.after(AGAIN_MS, resolve))
       }
     }
+  }
+
+  /** A disk that was full may have room: what is not removed would be there again after a restart. */
+  #endLater(id: string, epoch: number): void {
+    this.#runtime.after(AGAIN_MS, () => {
+      this.#engine.save([{ id, epoch, ended: true }]).catch((error: unknown) => {
+        if (faultOf(error) === 'full') this.#endLater(id, epoch)
+      })
+    })
   }
 
   /** Another node owns it: whoever waits for a save is told. */

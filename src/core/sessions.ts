@@ -140,7 +140,10 @@ export class Sessions {
     settling: Settling,
   ): Promise<Connected> {
     const { clientId, cleanStart } = request
-    let session = this.#resumable(clientId, stored, epoch, asked)
+    const alone = this.#broker.engine.node === null
+    // All that is stored was taken up at the start: what is not here has ended, and could not be removed.
+    const leftOver = alone && stored !== null && !this.#byId.has(clientId)
+    let session = this.#resumable(clientId, alone ? null : stored, epoch, asked)
     if (cleanStart && session !== null) {
       await this.#endBefore(session) // [MQTT-3.1.2-4]
       session = null
@@ -156,6 +159,7 @@ export class Sessions {
     const replaces = present ? engine.durable : stored !== null && engine.node !== null
     if (replaces || this.#mustSave(session)) await this.#broker.saver.profile(session)
     if (settling.lost) throw taken(clientId)
+    if (leftOver && !session.persistent) this.#broker.saver.ended(session).catch(() => {})
     return { session, present }
   }
 

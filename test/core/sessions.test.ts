@@ -1,6 +1,7 @@
 // Who owns a session: takeover, clean start, expiry, wills, and two CONNECTs at once.
 
 import { describe, expect, it } from 'vitest'
+import { EngineError } from '../../src/core/engine.ts'
 import { type FakeLink, FakePublisher, House } from './house.ts'
 
 describe('a takeover', () => {
@@ -87,6 +88,44 @@ describe('expiry', () => {
     expect(house.disk.sessions.get('a')?.profile.will ?? null).toBeNull()
     expect(house.broker.counters.willsPublished).toBe(1)
     expect(house.reports).toEqual([])
+  })
+})
+
+describe('a session that ended while the disk was full', () => {
+  async function endedInVain(): Promise<{ house: House; hasRoom: () => void }> {
+    const house = await House.open({ engine: {} })
+    const link = await house.comes('a', { expiry: 1 })
+    house.subscribes(link, 't')
+    void house.broker.saver.profile(link.session as NonNullable<FakeLink['session']>)
+    await house.passes(100)
+    const { engine } = house.broker
+    const save = engine.save.bind(engine)
+    engine.save = () => Promise.reject(new EngineError('full', 'no room'))
+    house.leaves(link)
+    await house.passes(5_000)
+    expect(house.disk.sessions.has('a')).toBe(true)
+    return {
+      house,
+      hasRoom: () => {
+        engine.save = save
+      },
+    }
+  }
+
+  it('is removed when there is room again', async () => {
+    const { house, hasRoom } = await endedInVain()
+    hasRoom()
+    await house.passes(1_000)
+    expect(house.disk.sessions.has('a')).toBe(false)
+  })
+
+  it('is not there for a client that comes back', async () => {
+    const { house, hasRoom } = await endedInVain()
+    hasRoom()
+    const back = house.asks('a')
+    await house.passes(1_000)
+    expect((await back).present).toBe(false)
+    expect(house.disk.sessions.has('a')).toBe(false)
   })
 })
 
