@@ -136,6 +136,12 @@ export class Ledger {
     return book
   }
 
+  /** A process is gone, and with it every connection, whether its client noticed before or not. */
+  ended(turn: number): void {
+    this.killed = true
+    for (const { losses } of this.groups.values()) losses.push(turn)
+  }
+
   begin(client: string, durable: boolean): Generation {
     const generation = new Generation(client, durable)
     this.generations.push(generation)
@@ -224,7 +230,7 @@ export class Ledger {
     const lost = book.losses.some((turn) => turn >= m.sent)
     const earlier = before.slice(0, -1)
     // What a member of QoS 2 forgot with the process is not known to have arrived.
-    const forgotten = this.killed && (this.refusing || earlier.some(({ durable }) => !durable))
+    const forgotten = this.killed && earlier.some(({ durable }) => !durable)
     if (forgotten) return
     const allowed = lost && earlier.every(({ qos }) => qos === 1)
     // A publisher that sends again what it got no answer for is not the group's fault.

@@ -30,6 +30,8 @@ export interface Plan {
   readonly unrest: number
   /** How often the process is killed, each time somebody does something. */
   readonly kill: number
+  /** How often it is asked to end in order, likewise. */
+  readonly stop: number
   /** How often a reader stops reading for a while. */
   readonly stall: number
   /** Longest payload. */
@@ -72,6 +74,7 @@ export function draw(chance: Chance): Plan {
     unrest: chance.pick([0.02, 0.1, 0.25]),
     // A refusal may be forgotten with the process: then nobody can say whether the message was taken.
     kill: durable && !failing ? chance.pick([0, 0, 0.01, 0.03]) : 0,
+    stop: 0,
     stall: chance.pick([0, 0, 0.08]),
     padding: chance.pick([4, 60, 400]),
     pause: chance.pick([0, 0, 9_000]),
@@ -105,6 +108,7 @@ export function drawDisk(chance: Chance): Plan {
     storage,
     trouble: full > 0 || unreadable > 0,
     kill: chance.pick([0, 0.01, 0.03]),
+    stop: chance.pick([0, 0, 0.01]),
   }
 }
 

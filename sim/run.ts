@@ -33,7 +33,7 @@ async function one(seed: number): Promise<Outcome | Error> {
 }
 
 const began = performance.now()
-const total = { turns: 0, deliveries: 0, acknowledged: 0, kills: 0 }
+const total = { turns: 0, deliveries: 0, acknowledged: 0, kills: 0, stops: 0 }
 const disk = new Map<string, number>()
 const first = Number(values.seed ?? values.from)
 const count = values.seed === undefined ? Number(values.seeds) : 1
@@ -58,6 +58,7 @@ for (let seed = first; seed < first + count && failed < Number(values.failures);
   total.deliveries += outcome.deliveries
   total.acknowledged += outcome.acknowledged
   total.kills += outcome.kills
+  total.stops += outcome.stops
   for (const [what, count] of Object.entries(outcome.disk)) {
     disk.set(what, (disk.get(what) ?? 0) + count)
   }
@@ -65,7 +66,7 @@ for (let seed = first; seed < first + count && failed < Number(values.failures);
 const seconds = (performance.now() - began) / 1000
 console.log(
   `${ran} seeds, ${failed} failed, ${total.turns} turns, ${total.deliveries} deliveries, ` +
-    `${total.acknowledged} acknowledged, ${total.kills} kills, ${seconds.toFixed(1)} s`,
+    `${total.acknowledged} acknowledged, ${total.kills} kills, ${total.stops} orderly ends, ${seconds.toFixed(1)} s`,
 )
 if (values.disk) console.log([...disk].map(([what, count]) => `${count} ${what}`).join(', '))
 process.exitCode = failed > 0 ? 1 : 0

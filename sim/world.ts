@@ -28,6 +28,8 @@ const SHARED: Readonly<Record<string, string>> = {
 const QUEUES = ['q/1', 'q/2']
 /** Virtual milliseconds in which all must have become quiet, the longest of all delays included. */
 const QUIET_MS = 120_000
+/** Milliseconds an orderly end may take. */
+const STOP_MS = 3_000
 /** Turns after which something goes round in circles. */
 const TURNS_MAX = 200_000
 
@@ -46,6 +48,8 @@ export interface Outcome {
   readonly deliveries: number
   readonly acknowledged: number
   readonly kills: number
+  /** Orderly ends. */
+  readonly stops: number
   /** What happened to the simulated disk. */
   readonly disk: Medium['counts']
 }
@@ -62,8 +66,11 @@ export class World {
   #life: Life | null = null
   /** Not ready yet. */
   #starting: Life | null = null
+  /** On its way to an orderly end. */
+  #stopping: Life | null = null
   #fault: unknown = null
   #kills = 0
+  #stops = 0
   #settling = false
   #acting = 0
 
@@ -97,6 +104,7 @@ export class World {
       deliveries: this.ledger.deliveries,
       acknowledged: [...this.ledger.messages.values()].filter((m) => m.acked > 0).length,
       kills: this.#kills,
+      stops: this.#stops,
       disk: this.medium.counts,
     }
   }
@@ -118,7 +126,7 @@ export class World {
       limits: plan.limits,
       report: (what, about) => {
         // Of a process that is gone, or about to go, nobody hears.
-        if (!runtime.dead && broker.state !== 'failed') this.watch.reported(what, about)
+        if (!runtime.dead && broker.state === 'up') this.watch.reported(what, about)
       },
     })
     // `serve` ends when its engine has failed.
@@ -174,20 +182,45 @@ export class World {
 
   /** That process is no more, unless another took its place already. */
   #end(runtime: SimRuntime): void {
-    if ((this.#life ?? this.#starting)?.runtime === runtime) this.#kill()
+    const life = this.#life ?? this.#starting ?? this.#stopping
+    if (life?.runtime === runtime) this.#kill()
   }
 
   #kill(): void {
-    const life = this.#life ?? this.#starting
+    const life = this.#life ?? this.#starting ?? this.#stopping
     if (life === null) return
     this.#kills++
-    this.ledger.killed = true
     this.#life = null
     this.#starting = null
+    this.#stopping = null
+    this.#over(life)
+  }
+
+  /** That process is no more; the next one starts soon. */
+  #over(life: Life): void {
+    this.ledger.ended(this.clock.turns)
     life.runtime.kill()
     life.storage?.crash()
     this.watch.killed()
     this.clock.at(this.#chance.between(1, 400), () => this.#start())
+  }
+
+  /** As on SIGTERM; whatever has not ended by then ends when the process does. */
+  #stop(): void {
+    const life = this.#life
+    if (life === null) return
+    this.#stops++
+    this.#life = null
+    this.#stopping = life
+    this.watch.note('the process is asked to end')
+    this.watch.failed()
+    const over = (): void => {
+      if (this.#stopping !== life) return
+      this.#stopping = null
+      this.#over(life)
+    }
+    life.broker.close('the server is shutting down').then(over, over)
+    this.clock.at(STOP_MS, over)
   }
 
   #open(peer: { receive(b: Buffer): void; gone(): void }, client: SimClient): SimWire {
@@ -243,6 +276,7 @@ export class World {
     const chance = this.#chance
     const { connection, plan } = client
     if (chance.is(this.plan.kill)) this.#kill()
+    if (this.plan.stop > 0 && chance.is(this.plan.stop)) this.#stop()
     if (connection === null || connection.over) {
       this.#connect(client)
       return
@@ -361,8 +395,9 @@ export class World {
     const complete = this.#complete
     const wholeTail = (plan.limits.tailBytes ?? 0) >= 1_000_000
     if (complete) ledger.checkDelivered((g) => (g.durable && plan.engine !== 'memory') || wholeTail)
-    this.watch.checkWills(this.#kills > 0)
-    if (!watcher.online && this.#kills === 0) throw new Violation('the watcher was cut off')
+    const untouched = this.#kills + this.#stops === 0
+    this.watch.checkWills(!untouched)
+    if (!watcher.online && untouched) throw new Violation('the watcher was cut off')
     const kept = this.#kills === 0 || plan.engine === 'disk'
     if (complete && kept) await this.#checkRetained()
     this.watch.checkBounds()
