@@ -199,13 +199,14 @@ export class Broker {
       state: (state, why) => this.#changed(state, why),
       node: (id, up) => {
         this.#peers?.node(id, up)
-        for (const group of this.groups.values()) group.lending?.node(id, up)
         this.sweep.node(id, up)
+        this.groups.node(id, up)
       },
       lapsed: () => {
         this.report('lapsed', 'sessions are given up, since other nodes may take them')
-        this.sessions.lapsed()
         this.sweep.lapsed()
+        this.sessions.lapsed()
+        this.groups.lapsed()
       },
     }
   }
@@ -306,9 +307,8 @@ export class Broker {
       return
     }
     group.join(subscription)
-    if (group.routed) this.router.touch(group.filter)
-    else this.router.addGroup(group)
-    group.routed = true
+    this.router.touch(group.filter)
+    this.groups.route(group)
     group.lending?.start()
     this.runtime.atTurnEnd(() => group.settle())
   }
@@ -322,18 +322,9 @@ export class Broker {
       return
     }
     group.leave(subscription)
-    if (group.size > 0 || group.lending?.hasOthers === true) {
-      this.router.touch(group.filter)
-      group.lending?.changed()
-      return
-    }
-    if (why === 'replaced') {
-      this.router.removeGroup(group)
-      group.routed = false
-      return
-    }
-    if (why === 'moved') this.groups.emptied(group)
-    else this.groups.ended(group, session)
+    // One that is replaced is back in this turn.
+    if (why === 'replaced') this.router.touch(group.filter)
+    else this.groups.left(group, session, why)
   }
 
   // ---- Publishing ----------------------------------------------------------------------------

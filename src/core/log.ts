@@ -150,6 +150,31 @@ export class Log {
     return record?.messages[pos - record.first] ?? null
   }
 
+  /** The messages after one position, and up to another, that are wanted. Rejects as the engine's `read` does. */
+  async between(
+    after: Pos,
+    until: Pos,
+    isWanted: (message: Message) => boolean,
+  ): Promise<[Pos, Message][]> {
+    const found: [Pos, Message][] = []
+    let at = after
+    while (at < until) {
+      const record = this.after(at)
+      const read = record === null ? await this.read(at) : { records: [record], scanned: at }
+      const before = at
+      for (const { first, messages } of read.records) {
+        for (let i = Math.max(0, at + 1 - first); i < messages.length; i++) {
+          const message = messages[i] as Message
+          if (first + i <= until && isWanted(message)) found.push([first + i, message])
+        }
+        at = Math.max(at, first + messages.length - 1)
+      }
+      at = Math.max(at, read.scanned)
+      if (at === before) break
+    }
+    return found
+  }
+
   async #oldRecord(pos: Pos): Promise<LogRecord | undefined> {
     return (await this.#old.read(pos - 1, Math.max(pos, this.#floor))).records[0]
   }

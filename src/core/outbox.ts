@@ -52,6 +52,11 @@ export class Outbox {
     this.#window = Window.from(sending)
   }
 
+  /** How many more messages a client that takes `limit` at once would get now. */
+  room(limit: number): number {
+    return this.#window.free(limit)
+  }
+
   /** Messages sent and not finished. */
   get inFlight(): number {
     return this.#window.inFlight
@@ -81,8 +86,19 @@ export class Outbox {
 
   /** The client is back: what it had not acknowledged goes out first. */
   attach(): void {
-    this.#resending = [...this.#window.entries()]
+    this.#resending = [...this.#window.entries()].filter(({ origin }) => !isLent(origin))
     this.#resent = 0
+    for (const entry of this.#window.entries()) {
+      if (entry.origin !== null && 'awaits' in entry.origin) this.#ask(entry, entry.origin.awaits)
+    }
+  }
+
+  /** Taken over from a group that may not know it, perhaps at another node. */
+  #ask({ packetId, pos }: WindowEntry, key: string): void {
+    this.#broker.groups
+      .named(key)
+      .handed(pos)
+      .then(() => this.#isOurs(packetId))
   }
 
   /** The client is gone. What it had not acknowledged stays; shared QoS 1 goes to others. */
@@ -94,6 +110,8 @@ export class Outbox {
     const returned: [Group, Pos][] = []
     for (const { packetId, pos, state, origin } of [...this.#window.entries()]) {
       if (origin === null || !('group' in origin)) continue
+      // On its way into this session's record, whether its client is there or not.
+      if (state === SendState.transmitted && isLent(origin) && this.#session.persistent) continue
       if (state === SendState.published) {
         this.#window.finish(packetId)
         returned.push([origin.group, pos])
@@ -126,9 +144,14 @@ export class Outbox {
     if (!this.#window.room(link.receiveMaximum)) return false // [MQTT-3.3.4-9]
     const state = qos === 1 ? SendState.published : SendState.transmitted
     const packetId = this.#window.add(pos, state, origin)
+    const held = { packetId, message, identifiers, retain }
+    const group = origin !== null && 'group' in origin ? origin.group : null
     if (qos === 2 && this.#session.persistent) {
-      this.#hold({ packetId, message, identifiers, retain })
-      if (origin !== null && 'group' in origin) origin.group.moved(pos, this.#session)
+      if (group !== null && group.lending !== null) this.#takeOver(held, pos, group)
+      else {
+        this.#hold(held)
+        group?.moved(pos)
+      }
     } else this.#send(message, qos, identifiers, retain, packetId, false)
     return true
   }
@@ -165,6 +188,38 @@ export class Outbox {
       },
       () => this.#session.link?.close('engine-lost', 'the session could not be saved'),
     )
+  }
+
+  /**
+   * Where nodes share the log, group and member have records of their own: it is in this session's before the group
+   * calls it done, and sent once the group has.
+   */
+  #takeOver(held: Held, pos: Pos, group: Group): void {
+    const { link } = this.#session
+    this.#broker.saver.flow(this.#session).then(
+      () => group.handed(pos).then(() => this.#isOurs(held.packetId, held, link)),
+      () => {
+        this.#window.finish(held.packetId)
+        group.returned(pos)
+        this.#session.link?.close('engine-lost', 'the session could not be saved')
+      },
+    )
+  }
+
+  /** The group knows that nobody else gets it: it can be sent. */
+  #isOurs(packetId: number, held: Held | null = null, to: Link | null = null): void {
+    const entry = [...this.#window.entries()].find((one) => one.packetId === packetId)
+    if (entry === undefined || !isLent(entry.origin)) return
+    this.#window.keep(packetId)
+    const { link } = this.#session
+    if (link === null || this.#session.gone) return
+    if (held !== null && link === to) {
+      this.#letGo(held, link)
+      return
+    }
+    this.#resending ??= []
+    this.#resending.push({ ...entry, origin: null })
+    void this.resend()
   }
 
   #letGo({ packetId, message, identifiers, retain }: Held, link: Link): void {
@@ -265,7 +320,7 @@ export class Outbox {
 
   #owed({ pos, origin }: WindowEntry): Promise<Message | null> | Message | null {
     const { log } = this.#broker
-    if (origin === null || 'group' in origin) return log.message(pos)
+    if (origin === null || !('retained' in origin)) return log.message(pos)
     const { retained } = origin
     if (pos <= log.last) return this.#retainedAt(retained, pos)
     // Another node sent it that has heard more of the log.
@@ -274,7 +329,8 @@ export class Outbox {
 
   #retainedAt(topic: string, pos: Pos): Message | null {
     const entry = this.#broker.retained.get(topic)
-    return entry !== null && entry.pos === pos ? entry.message : null
+    // One of QoS 0 that came behind it has no position of its own, and is another message.
+    return entry !== null && entry.pos === pos && entry.message.qos > 0 ? entry.message : null
   }
 
   // ---- Retained messages ---------------------------------------------------------------------
@@ -341,4 +397,10 @@ export class Outbox {
     const origin = { retained: message.topic.name }
     return this.enter(pos, message, qos, identifiers, true, origin, link)
   }
+}
+
+/** Whether a shared group of several nodes may not know yet that the session has it. */
+function isLent(origin: Origin | null): boolean {
+  if (origin === null) return false
+  return 'awaits' in origin || ('group' in origin && origin.group.lending !== null)
 }

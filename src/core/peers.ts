@@ -179,8 +179,7 @@ export class Peers {
       const kind = reader.byte()
       if (kind === Kind.messages) this.#pass(reader)
       else if (kind === Kind.report || kind === Kind.lent) {
-        const key = `${reader.text()}/${reader.text()}`
-        this.#broker.groups.get(key)?.lending?.heard(from, kind, reader)
+        this.#broker.groups.heard(from, kind, reader)
       } else if (kind === Kind.ask) this.#tellAll(from)
       else if (kind === Kind.filters) this.#filtersOf(from, reader)
       else if (kind === Kind.added || kind === Kind.removed) this.#change(from, kind, reader)

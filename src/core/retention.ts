@@ -58,9 +58,9 @@ export class Retention {
 
   /** Forgets what nobody needs any more; resolves when that is done. */
   async round(): Promise<void> {
-    const { engine } = this.#broker
+    const { engine, sweep } = this.#broker
     const floor = this.#floor()
-    if (floor > engine.bounds().first) {
+    if (!sweep.owes && floor > engine.bounds().first) {
       // The engine reports its own faults; what could not be forgotten is tried again next round.
       this.#forgetting = Promise.allSettled([this.#forgetting, engine.truncate(floor - 1)])
     }

@@ -14,6 +14,9 @@ import { matches } from './topic.ts'
 import type { Message, Pos, QoS, SessionFlow, SessionProfile, Will } from './types.ts'
 import type { Origin } from './window.ts'
 
+/** Messages a member of a shared group takes in one turn that it does not acknowledge. */
+const ROOM_UNACKNOWLEDGED = 64
+
 export class Session extends Cursor {
   readonly id: string
   readonly #broker: Broker
@@ -160,6 +163,14 @@ export class Session extends Cursor {
     return this.#transmit(pos, message, delivery, { group })
   }
 
+  /** How many more messages of a shared group it would take now. */
+  room(delivery: Delivery): number {
+    const { link } = this
+    if (link === null || !this.attached || link.congested) return 0
+    if (delivery.qos === 0) return ROOM_UNACKNOWLEDGED
+    return this.#outbox?.room(link.receiveMaximum) ?? link.receiveMaximum
+  }
+
   protected consider(pos: Pos, message: Message): boolean {
     const delivery = this.#deliveryAt(pos, message)
     return delivery === null || this.#transmit(pos, message, delivery, null)
@@ -253,6 +264,11 @@ export class Session extends Cursor {
   #groups(): Iterable<Group> {
     if (!this.#shares) return []
     return [...this.subscriptions()].flatMap((s) => (s.group === null ? [] : [s.group]))
+  }
+
+  /** Whether it may be a member of a shared group. */
+  get shares(): boolean {
+    return this.#shares
   }
 
   /** It became a member of a shared group. */

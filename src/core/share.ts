@@ -5,8 +5,6 @@ import { Mark } from './audience.ts'
 import type { Broker } from './broker.ts'
 import { Cursor } from './cursor.ts'
 import { Lending } from './lending.ts'
-import type { Log } from './log.ts'
-import type { Session } from './session.ts'
 import { countAbove } from './stretch.ts'
 import { type Subscription, SubscriptionList } from './subscription.ts'
 import {
@@ -25,6 +23,11 @@ export function isGroupRecord(id: string): boolean {
   return id.startsWith(RECORD_PREFIX)
 }
 
+/** `name/filter` of the group whose record that is. */
+export function groupOfRecord(id: string): string {
+  return id.slice(RECORD_PREFIX.length)
+}
+
 export class Group extends Cursor {
   readonly #broker: Broker
   readonly name: string
@@ -35,9 +38,8 @@ export class Group extends Cursor {
   epoch = 0
   /** Its record is on its way: nothing is lent, because who keeps QoS 2 for itself and the group are saved as one. */
   claiming = false
-  leaving = false
-  /** Tail of the log when the first of the members here asked for it. */
-  since: Pos
+  readonly leaving = false
+  readonly gone = false
   /** Whether the router knows it. */
   routed = false
   /** What is between the nodes that have members; null where there is one node. */
@@ -60,28 +62,23 @@ export class Group extends Cursor {
     this.filter = filter
     this.mark = new Mark(broker.runtime)
     this.scan = from
-    this.since = from
-    this.lending = broker.engine.node === null ? null : new Lending(this, broker)
+    const { node } = broker.engine
+    this.lending = node === null ? null : new Lending(this, broker, node)
+  }
+
+  /** What it is known by. */
+  get key(): string {
+    return `${this.name}/${this.filter}`
   }
 
   /** Key of its record. */
   get id(): string {
-    return `${RECORD_PREFIX}${this.name}/${this.filter}`
+    return `${RECORD_PREFIX}${this.key}`
   }
 
   /** Whether its state must be saved. */
   get persistent(): boolean {
-    return this.epoch > 0 && !this.gone && this.#broker.engine.durable && this.durable
-  }
-
-  /** Another node owns its record. */
-  get gone(): boolean {
-    return this.lending !== null && !this.lending.owns
-  }
-
-  /** Whether the cursor is here. */
-  get #serves(): boolean {
-    return this.lending === null ? !this.claiming : this.lending.serves
+    return this.epoch > 0 && this.#broker.engine.durable && this.durable
   }
 
   get size(): number {
@@ -90,26 +87,35 @@ export class Group extends Cursor {
 
   /** Whether a member outlives its link: then the group waits for it. */
   get durable(): boolean {
-    return this.hereDurable || this.lending?.othersDurable === true
+    return this.lending !== null || this.#members.some((m) => m.session.durable)
   }
 
   get attached(): boolean {
-    return this.hereAttached || this.lending?.othersHaveRoom === true
-  }
-
-  get hereDurable(): boolean {
-    return this.#members.some((m) => m.session.durable)
-  }
-
-  get hereAttached(): boolean {
     return this.#members.some((m) => m.session.attached)
+  }
+
+  /** How many more messages its members would take now. */
+  room(): number {
+    let room = 0
+    this.#members.forEach(({ session, delivery }) => {
+      room += session.room(delivery)
+    })
+    return room
+  }
+
+  /** Its members asked for it after that position; Infinity when there are none. */
+  get since(): Pos {
+    let since = Number.POSITIVE_INFINITY
+    this.#members.forEach(({ from }) => {
+      since = Math.min(since, from)
+    })
+    return since
   }
 
   /** Lowest position it may still need. */
   get floor(): Pos {
-    let floor = this.gone
-      ? Number.POSITIVE_INFINITY
-      : (this.live ? this.#broker.log.last : this.scan) + 1
+    if (this.lending !== null) return this.lending.floor
+    let floor = (this.live ? this.#broker.log.last : this.scan) + 1
     for (const pos of this.#lent.keys()) {
       if (pos >= this.#lostBefore) floor = Math.min(floor, pos)
     }
@@ -119,7 +125,6 @@ export class Group extends Cursor {
 
   join(member: Subscription): void {
     this.#members.add(member)
-    this.since = Math.min(this.since, member.from)
     member.session.joined()
   }
 
@@ -140,12 +145,12 @@ export class Group extends Cursor {
   }
 
   offer(pos: Pos, message: Message): void {
-    if (this.live && !this.consider(pos, message)) this.fallBehind(pos)
+    if (this.lending !== null) this.lending.offer(pos, message)
+    else if (this.live && !this.consider(pos, message)) this.fallBehind(pos)
   }
 
   protected consider(pos: Pos, message: Message): boolean {
     if (this.#returned.length > 0) return false
-    if (this.lending !== null && (this.#lent.has(pos) || this.lending.isOver(pos))) return true
     return !this.#matches(message) || this.#lend(pos, message)
   }
 
@@ -169,25 +174,11 @@ export class Group extends Cursor {
       this.#changed()
       return true
     }
-    return this.#lendAway(pos, message)
-  }
-
-  #lendAway(pos: Pos, message: Message): boolean {
-    if (this.lending?.lendAway(pos) !== true) return false
-    this.#lent.set(pos, message)
-    this.#changed()
-    return true
+    return false
   }
 
   /** The member keeps the message in its own record, with the next save of this turn, and completes it. */
-  moved(pos: Pos, member: Session): void {
-    if (this.gone) {
-      this.#broker.saver.flow(member).then(
-        () => this.finished(pos),
-        () => {},
-      )
-      return
-    }
+  moved(pos: Pos): void {
     this.#lent.delete(pos)
     // Should that fail, the member's link is closed, and what it kept is saved with its next save.
     if (this.persistent) this.#broker.saver.together(this)
@@ -199,7 +190,7 @@ export class Group extends Cursor {
 
   protected overrun(): void {
     this.#broker.counters.droppedOverrun++
-    this.#broker.report('overrun', `$share/${this.name}/${this.filter}`)
+    this.#broker.report('overrun', `$share/${this.key}`)
   }
 
   /** The member acknowledged it, or it will never be delivered to another. */
@@ -214,8 +205,8 @@ export class Group extends Cursor {
     const message = this.#lent.get(pos)
     if (message === undefined) return
     this.#lent.delete(pos)
-    if (this.gone) {
-      if (message === null || !this.#lend(pos, message)) this.lending?.changed()
+    if (this.lending !== null) {
+      if (message !== null && !this.#lend(pos, message)) this.lending.returnedHere(pos, message)
       return
     }
     this.#returned.push({ pos, message })
@@ -225,28 +216,34 @@ export class Group extends Cursor {
 
   /** How many of these ascending positions, all of its filter, no member has been lent. */
   owed(positions: readonly Pos[]): number {
+    if (this.lending !== null) return this.lending.owed(positions)
     return this.live ? 0 : countAbove(positions, this.scan)
   }
 
   /** The log could not wait any longer for a member: the `owed` messages before that position are lost. */
   evict(before: Pos, owed: number): void {
+    const lost = owed + (this.lending?.evict(before) ?? this.#giveUp(before))
+    if (lost === 0) return
+    this.#broker.counters.messagesEvicted += lost
+    this.#broker.report('evicted', `$share/${this.key}, messages lost: ${lost}`)
+  }
+
+  #giveUp(before: Pos): number {
     const waiting = this.#returned.length
     this.#returned = this.#returned.filter(({ pos }) => pos >= before)
     this.#lostBefore = Math.max(this.#lostBefore, before)
     if (!this.live && this.scan < before - 1) this.scan = before - 1
     this.#changed()
-    const lost = owed + waiting - this.#returned.length
-    if (lost === 0) return
-    this.#broker.counters.messagesEvicted += lost
-    this.#broker.report('evicted', `$share/${this.name}/${this.filter}, messages lost: ${lost}`)
+    return waiting - this.#returned.length
   }
 
   /** A member may have room again. */
   settle(): void {
-    if (!this.#serves) {
-      this.lending?.changed()
+    if (this.lending !== null) {
+      this.lending.settle()
       return
     }
+    if (this.claiming) return
     while (this.#returned.length > 0) {
       const { pos, message } = this.#returned[0] as { pos: Pos; message: Message | null }
       if (message === null) {
@@ -283,55 +280,16 @@ export class Group extends Cursor {
     )
   }
 
-  override wake(log: Log): void {
-    if (this.#serves) super.wake(log)
-  }
-
   // ---- Several nodes -------------------------------------------------------------------------
-
-  /** Its record is this node's: goes on where the owner before left off. */
-  own(epoch: number, flow: SessionFlow | null): void {
-    this.epoch = epoch
-    this.live = false
-    if (flow === null) {
-      this.scan = this.since
-      return
-    }
-    this.restore(flow)
-    this.#returned = this.#returned.filter(({ pos }) => !this.#lent.has(pos))
-  }
-
-  /** Nobody is left here: it stays where it is, however late that is saved. */
-  park(): void {
-    if (this.live) this.fallBehind(this.#broker.log.last + 1)
-  }
-
-  /** A member at another node asked for it earlier. */
-  reachBack(since: Pos): void {
-    if (!this.live) this.scan = Math.min(this.scan, since)
-  }
-
-  /** Its record is another node's. `away` is lent to other nodes, the rest to members here. */
-  disown(away: ReadonlySet<Pos>): void {
-    if (this.live) this.fallBehind(this.#broker.log.last + 1)
-    this.epoch = 0
-    this.#returned = []
-    for (const pos of away) this.#lent.delete(pos)
-    this.#broker.saver.forget(this)
-  }
-
-  /** Another node takes the record. */
-  async release(): Promise<void> {
-    if (this.lending?.owns !== true) return
-    this.leaving = true
-    if (this.persistent) await this.#broker.saver.flow(this).catch(() => {})
-    this.leaving = false
-    this.lending.lost()
-  }
 
   /** What members here were lent. */
   held(): Set<Pos> {
     return new Set(this.#lent.keys())
+  }
+
+  /** Whether a member here was lent it. */
+  holds(pos: Pos): boolean {
+    return this.#lent.has(pos)
   }
 
   /** A message that the owner lends to this node. False: no member has room. */
@@ -339,28 +297,10 @@ export class Group extends Cursor {
     return this.#lent.has(pos) || this.#lend(pos, message)
   }
 
-  /** Another node has it since before this one became the owner; false when it is known to be over. */
-  lentElsewhere(pos: Pos): boolean {
-    if (this.#lent.has(pos)) return false
-    const waiting = this.#returned.length
-    this.#returned = this.#returned.filter((one) => one.pos !== pos)
-    if (this.#returned.length === waiting && (this.live || pos <= this.scan)) return false
-    this.#lent.set(pos, null)
-    return true
-  }
-
-  /** Another node is done with it. False: the cursor has not come to it yet. */
-  finishedAway(pos: Pos): boolean {
-    const waiting = this.#returned.length
-    this.#returned = this.#returned.filter((one) => one.pos !== pos)
-    const known = this.#lent.delete(pos) || this.#returned.length < waiting
-    if (known) this.#changed()
-    return known || this.live || pos <= this.scan
-  }
-
-  /** Whether it is, or may be, of QoS 2. */
-  isExact(pos: Pos): boolean {
-    return this.#lent.get(pos)?.qos !== 1
+  /** A member's record holds the message; resolves when the group's says so. */
+  handed(pos: Pos): Promise<void> {
+    this.#lent.delete(pos)
+    return this.lending?.handed(pos) ?? Promise.resolve()
   }
 
   // ---- At rest -------------------------------------------------------------------------------
@@ -399,9 +339,8 @@ export class Group extends Cursor {
 
   /** Takes up where an earlier run was; called once its members are back. */
   restore(flow: SessionFlow): void {
-    const { last } = this.#broker.engine.bounds()
-    const { log, node } = this.#broker.engine
-    if (flow.log !== log || (node === null && flow.cursor > last)) return
+    const { engine } = this.#broker
+    if (flow.log !== engine.log || flow.cursor > engine.bounds().last) return
     this.scan = flow.cursor
     this.#returned = flow.sending
       .flatMap((run) => run.positions)

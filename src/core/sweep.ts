@@ -19,12 +19,15 @@ const JITTER_MS = 1_000
 /** Claims at once, and milliseconds between two lots of them: clients that come back go first. */
 const LOT = 16
 const PAUSE_MS = 10
+/** Milliseconds within which a node that is back has said so. */
+const PROVED_MS = 5_000
 /** Milliseconds a client of a session that this node gave up has to come back. */
 const OWN_GRACE_MS = 30_000
 
 interface Orphan {
   readonly id: string
   readonly epoch: number
+  readonly node: string
   readonly ours: boolean
 }
 
@@ -69,6 +72,21 @@ export class Sweep {
     this.#in(0)
   }
 
+  /** Whether the node is there, as far as is known. */
+  isLive(node: string): boolean {
+    return this.#live.has(node)
+  }
+
+  /** Whether the node died or left. */
+  isDead(node: string): boolean {
+    return this.#dead.has(node)
+  }
+
+  /** Whether this node may have been taken for dead. */
+  get isLapsed(): boolean {
+    return this.#lapsed
+  }
+
   /** Whether a stored session of this node may not be here. */
   get owes(): boolean {
     return this.#owes
@@ -109,7 +127,10 @@ export class Sweep {
     const sound = this.#broker.state === 'up' && !this.#lapsed
     this.#again = false
     try {
-      await this.#claimAll(await this.#orphans())
+      const orphans = await this.#orphans()
+      // Where the servers were away, one that is taken for dead may have come back first, and its clients with it.
+      if (orphans.some(({ ours }) => !ours)) await this.#pause(PROVED_MS)
+      await this.#claimAll(orphans.filter(({ ours, node }) => ours || !this.#live.has(node)))
       if (sound && !this.#again && !this.#lapsed) this.#owes = false
     } catch (error) {
       this.#broker.report('sessions of dead nodes not taken up', String(error))
@@ -123,18 +144,19 @@ export class Sweep {
   }
 
   async #orphans(): Promise<Orphan[]> {
-    const { engine, sessions } = this.#broker
+    const { engine, groups, sessions } = this.#broker
     const found: Orphan[] = []
     const strange = new Set<string>()
     for await (const { id, epoch, node } of engine.sessions()) {
       if (this.#stopped) return []
-      if (node === undefined || isGroupRecord(id)) continue
+      if (node === undefined) continue
       const ours = node === engine.node
+      if (groups.owns(id)) continue
       if (sessions.has(id)) {
         if (!ours) sessions.lostTo(id, epoch)
         continue
       }
-      if (ours || this.#isGone(node, strange)) found.push({ id, epoch, ours })
+      if (ours || this.#isGone(node, strange)) found.push({ id, epoch, node, ours })
     }
     for (const node of this.#strange.keys()) if (!strange.has(node)) this.#strange.delete(node)
     return found
@@ -155,15 +177,23 @@ export class Sweep {
     shuffle(orphans, () => runtime.random())
     for (let i = 0; i < orphans.length && !this.#stopped; i += LOT) {
       await Promise.all(orphans.slice(i, i + LOT).map((orphan) => this.#claim(orphan)))
-      await new Promise<void>((resolve) => runtime.after(PAUSE_MS, resolve))
+      await this.#pause(PAUSE_MS)
     }
   }
 
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => this.#broker.runtime.after(ms, resolve))
+  }
+
   async #claim({ id, epoch, ours }: Orphan): Promise<void> {
-    const { engine, sessions, report } = this.#broker
-    if (sessions.has(id)) return
+    const { engine, groups, sessions, report } = this.#broker
+    if (sessions.has(id) || groups.owns(id)) return
     try {
       const claim = await engine.claim(id, epoch)
+      if (isGroupRecord(id)) {
+        groups.adopt(id, claim)
+        return
+      }
       if (this.#stopped || sessions.has(id)) return
       // Claimed and never saved: nothing is left but the claim.
       if (claim.stored === null) await engine.save([{ id, epoch: claim.epoch, ended: true }])

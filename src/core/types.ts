@@ -100,6 +100,11 @@ export interface SendRun {
   readonly state: SendState
   /** Set when these are retained messages sent at subscribe: their topics, parallel to positions. */
   readonly retained?: readonly string[]
+  /**
+   * Where nodes share the log: in a group's record the node that may give these messages to its members, nobody's yet
+   * when absent; in a session's, the group by `name/filter` that does not know yet that this session has them.
+   */
+  readonly with?: string
 }
 
 /** The part of a session that changes with traffic. */

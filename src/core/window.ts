@@ -10,7 +10,11 @@ const IDENTIFIERS = 65_535
 const SLOTS_MIN = 16
 
 /** Where an entry comes from when it is not simply the next message of the log. */
-export type Origin = { readonly group: Group } | { readonly retained: string }
+export type Origin =
+  | { readonly group: Group }
+  | { readonly retained: string }
+  /** A shared group, by `name/filter`, that may not know yet that the session has it: not sent before. */
+  | { readonly awaits: string }
 
 export interface WindowEntry {
   readonly packetId: number
@@ -48,6 +52,12 @@ export class Window {
    */
   room(limit: number): boolean {
     return this.#inFlight < limit && this.#next - this.#first < Math.min(IDENTIFIERS, limit * 4)
+  }
+
+  /** How many more messages `room` has room for. */
+  free(limit: number): number {
+    const span = Math.min(IDENTIFIERS, limit * 4) - (this.#next - this.#first)
+    return Math.max(0, Math.min(limit - this.#inFlight, span))
   }
 
   /** Enters a message and returns its packet identifier, unused so far. [MQTT-2.2.1-4] */
@@ -113,7 +123,7 @@ export class Window {
   get floor(): Pos {
     let floor = Number.POSITIVE_INFINITY
     for (const { pos, state, origin } of this.entries()) {
-      const fromLog = origin === null || 'group' in origin
+      const fromLog = origin === null || !('retained' in origin)
       if (!fromLog || state === SendState.released || pos < this.#lostBefore) continue
       floor = Math.min(floor, pos)
     }
@@ -135,15 +145,24 @@ export class Window {
     }
   }
 
+  /** The message is the session's own from now on, wherever it came from. */
+  keep(packetId: number): void {
+    this.#origins?.delete(this.#serial(packetId))
+  }
+
   /** For the session's record. Finished ones are left out: their identifiers are free again. */
   runs(): SendRun[] {
-    const runs: { packetId: number; positions: Pos[]; state: SendState; retained?: string[] }[] = []
+    const runs: Mutable[] = []
     for (const { packetId, pos, state, origin } of this.entries()) {
       const topic = origin !== null && 'retained' in origin ? origin.retained : null
+      const group = groupOf(origin)
+      // Whoever owns the group's record knows that this node has it, and lends it again.
+      if (group !== undefined && state === SendState.published) continue
       const run = runs[runs.length - 1]
       const follows =
         run !== undefined &&
         run.state === state &&
+        run.with === group &&
         (run.retained !== undefined) === (topic !== null) &&
         ((run.packetId - 1 + run.positions.length) % IDENTIFIERS) + 1 === packetId
       if (follows) {
@@ -155,6 +174,7 @@ export class Window {
           positions: [pos],
           state,
           ...(topic === null ? {} : { retained: [topic] }),
+          ...(group === undefined ? {} : { with: group }),
         })
       }
     }
@@ -171,8 +191,7 @@ export class Window {
       run.positions.forEach((pos, i) => {
         const index = (run.packetId - 1 + i) % IDENTIFIERS
         while (window.#next % IDENTIFIERS !== index) window.#skip()
-        const topic = run.retained?.[i]
-        window.add(pos, run.state, topic === undefined ? null : { retained: topic })
+        window.add(pos, run.state, originOf(run, i))
       })
     }
     return window
@@ -205,4 +224,22 @@ export class Window {
       this.#states[serial & grown] = states[serial & mask] as number
     }
   }
+}
+
+type Mutable = { packetId: number; positions: Pos[]; state: SendState } & {
+  retained?: string[]
+  with?: string
+}
+
+/** The group that the record of the message's session has to name, where nodes share the log. */
+function groupOf(origin: Origin | null): string | undefined {
+  if (origin === null || 'retained' in origin) return undefined
+  if ('awaits' in origin) return origin.awaits
+  return origin.group.lending === null ? undefined : origin.group.key
+}
+
+function originOf(run: SendRun, i: number): Origin | null {
+  if (run.with !== undefined) return { awaits: run.with }
+  const topic = run.retained?.[i]
+  return topic === undefined ? null : { retained: topic }
 }

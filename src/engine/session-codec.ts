@@ -4,7 +4,7 @@
 // Profile, version 1: [epoch, expiry, user, [[filter, options, identifier, from] …], will, id];
 //   options is QoS + 4 no local + 8 retain as published; will is null or [topic, payload,
 //   properties, QoS + 4 retain, delay, expiry]; id only when the key is a hash of it.
-// Flow, version 1: [epoch, cursor, [[packetId, state, [first, count …], topics?] …], receiving,
+// Flow, version 1: [epoch, cursor, [[packetId, state, [first, count …], topics?, with?] …], receiving,
 //   awaySince, log, id]; positions are runs of consecutive ones.
 
 import { Packr } from 'msgpackr'
@@ -39,7 +39,7 @@ type PackedProfile = [
   PackedWill | null,
   string | null,
 ]
-type PackedRun = [number, number, number[], string[]?]
+type PackedRun = [number, number, number[], (string[] | null)?, string?]
 type PackedFlow = [number, Pos, PackedRun[], number[], number, string, string | null]
 
 /** A stored half; `id` is set when the key does not tell it. */
@@ -175,17 +175,22 @@ function packRun(run: SendRun): PackedRun {
     else runs.push(pos, 1)
     end = pos + 1
   }
-  return run.retained
-    ? [run.packetId, run.state, runs, [...run.retained]]
-    : [run.packetId, run.state, runs]
+  const retained = run.retained ? [...run.retained] : null
+  if (run.with !== undefined) return [run.packetId, run.state, runs, retained, run.with]
+  return retained ? [run.packetId, run.state, runs, retained] : [run.packetId, run.state, runs]
 }
 
 function unpackRun(packed: PackedRun): SendRun {
-  const [packetId, state, runs, retained] = packed
+  const [packetId, state, runs, retained, party] = packed
   const positions: Pos[] = []
   for (let i = 0; i < runs.length; i += 2) {
     for (let n = 0; n < runs[i + 1]!; n++) positions.push(runs[i]! + n)
   }
-  const run = { packetId, positions, state: state as SendState }
-  return retained ? { ...run, retained } : run
+  return {
+    packetId,
+    positions,
+    state: state as SendState,
+    ...(retained ? { retained } : {}),
+    ...(party === undefined ? {} : { with: party }),
+  }
 }
