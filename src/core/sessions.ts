@@ -27,6 +27,8 @@ export interface ConnectRequest {
   readonly user: string
   readonly access: AccessClass
   readonly link: Link
+  /** Whether the client has gone since it asked. */
+  readonly abandoned?: () => boolean
 }
 
 export interface Connected {
@@ -105,7 +107,13 @@ export class Sessions {
     const { clientId } = request
     const before = this.#claims.get(clientId)
     const mine =
-      before === undefined ? this.#claim(request) : before.then(() => this.#claim(request))
+      before === undefined
+        ? this.#claim(request)
+        : before.then(() => {
+            // However long it waited: its client may be at another node by now, with what it would end.
+            if (request.abandoned?.() === true) throw abandoned(clientId)
+            return this.#claim(request)
+          })
     const settled = mine
       .catch(() => {})
       .then(() => {
@@ -127,6 +135,11 @@ export class Sessions {
     const settling = { lost: false }
     this.#settling.set(clientId, settling)
     try {
+      if (request.abandoned?.() === true) {
+        // It stays as it was: its client never heard that it would end.
+        this.adopt(claim, 0)
+        throw abandoned(clientId)
+      }
       return await this.#settle(request, claim, asked, settling)
     } finally {
       if (this.#settling.get(clientId) === settling) this.#settling.delete(clientId)
@@ -213,7 +226,8 @@ export class Sessions {
     if (session !== undefined) session.claiming = true
     try {
       const claim = await engine.claim(clientId)
-      if (session !== undefined) session.epoch = claim.epoch
+      // One that another node took meanwhile is not what is stored: nothing of it may be saved over that.
+      if (session !== undefined && !session.leaving && !session.gone) session.epoch = claim.epoch
       return claim
     } catch (error) {
       // Where it was asked of others, it may have happened.
@@ -381,10 +395,7 @@ export class Sessions {
     const claiming = this.#own(clientId)
     const claim = await broker.unlessDown(claiming)
     if (claim !== null) return claim
-    claiming.then(
-      (late) => this.#ownedLate(late),
-      () => {},
-    )
+    claiming.then((late) => this.#ownedLate(late)).catch(() => {})
     if (waits) throw away(broker.stateReason)
     return null
   }
@@ -400,10 +411,11 @@ export class Sessions {
   }
 
   /** Nobody waits for the claim any more; the session is ours all the same. */
-  #ownedLate(claim: Claim): void {
+  async #ownedLate(claim: Claim): Promise<void> {
     const { stored } = claim
-    if (stored === null || this.#byId.has(stored.id) || this.#claims.has(stored.id)) return
-    this.adopt(claim, LAPSED_MS)
+    if (stored === null) return
+    await this.#releases.get(stored.id)
+    if (!this.has(stored.id)) this.adopt(claim, LAPSED_MS)
   }
 
   /** The engine is back. */
@@ -503,7 +515,8 @@ export class Sessions {
    */
   lapsed(): void {
     for (const session of [...this.#byId.values()]) {
-      if (!this.#mustSave(session)) {
+      // What a member of a shared group was lent, others get.
+      if (!this.#mustSave(session) && !session.shares) {
         this.#unclaimed.add(session)
         continue
       }
@@ -591,6 +604,10 @@ export class Sessions {
 
 /** Nobody else can take a session. */
 const NEVER_LOST: Settling = { lost: false }
+
+function abandoned(id: string): EngineError {
+  return new EngineError('failed', `"${id}" left before its turn to connect came`)
+}
 
 function taken(id: string): EngineError {
   return new EngineError('fenced', `"${id}" connected to another node meanwhile`)

@@ -356,7 +356,7 @@ export class SharedEngine implements Engine {
         if (!(await this.#kick(owner, id))) unaware = owner
         found = await read()
         if (found !== null && found.epoch !== kicked && found.node !== this.node) continue
-      }
+      } else if (theirs) unaware = found?.node ?? null
       const version = found?.version ?? 0
       const owned = await ask(() => servers.take(id, this.node, version))
       if (owned === null) continue

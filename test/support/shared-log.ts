@@ -165,7 +165,8 @@ export class SharedLog {
     const owned: Owned = { node, epoch, version: epoch, ended: false, profile, flow }
     this.sessions.set(id, owned)
     if (flow !== null) {
-      this.wish(node, floorOf(flow) - 1)
+      const said = this.#wishes.get(node)?.at(-1)?.upTo ?? Number.POSITIVE_INFINITY
+      this.wish(node, Math.min(said, floorOf(flow) - 1))
     }
     return { ...owned }
   }

@@ -190,8 +190,9 @@ export class NatsSessions {
       if (since !== undefined && (record === null || epochOf(record, seq) !== since)) {
         throw fenced(id, since)
       }
-      const owner = since === undefined ? this.#ownerOf(record) : ''
-      const letGo = owner !== '' && (await this.#deps.kick(owner, id))
+      const owner = this.#ownerOf(record)
+      // With an epoch it is not asked but told afterwards: it is taken for dead, and may not be.
+      const letGo = owner !== '' && since === undefined && (await this.#deps.kick(owner, id))
       unaware = letGo ? '' : owner
       if (letGo) {
         const found = await this.#register.newest(subject)

@@ -31,7 +31,12 @@ const REFUSALS: Readonly<Record<Refusal['refused'], Reason>> = {
 }
 
 /** Resolves when the session is this link's. Rejects with what `refusal` understands. */
-export async function admit(packet: Connect, link: MqttLink, broker: Broker): Promise<Admitted> {
+export async function admit(
+  packet: Connect,
+  link: MqttLink,
+  broker: Broker,
+  abandoned: () => boolean,
+): Promise<Admitted> {
   const assigned = packet.clientId === ''
   checkPacket(packet, broker)
   const clientId = assigned ? `auto-${randomUUID()}` : packet.clientId
@@ -52,6 +57,7 @@ export async function admit(packet: Connect, link: MqttLink, broker: Broker): Pr
     user: identity.user,
     access: identity.access,
     link,
+    abandoned,
   })
   const keepAlive = grantedKeepAlive(packet, broker)
   return {

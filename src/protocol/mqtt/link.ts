@@ -241,7 +241,8 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     this.#state = 'connecting'
     this.#door.timeouts.clear(this)
     this.stopReading('connect')
-    admit(packet, this, this.broker).then(
+    const abandoned = (): boolean => this.#state !== 'connecting'
+    admit(packet, this, this.broker, abandoned).then(
       (admitted) => this.#admitted(admitted),
       (error: unknown) => this.#notAdmitted(error, packet.maximumPacketSize),
     )
