@@ -24,6 +24,8 @@ export interface WatchedNode {
   readonly name: string
   /** Since when it runs, and reaches the servers; Infinity while it does not. */
   soundSince: number
+  /** Whether it is without the servers just now, and accepts those who need nothing of them. */
+  isLoose(): boolean
 }
 
 /** Milliseconds after which a node that is sound must know what others took from it. */
@@ -97,6 +99,8 @@ export class ClusterWatch implements ClientEvents {
     const visit = this.#visits.findLast((v) => v.wire === connection.wire)
     if (visit !== undefined) visit.connection = connection
     const { plan, generation } = client
+    // A node that cannot ask the servers may die before it tells them that a session was to end.
+    if (connection.clean && visit?.node.isLoose() === true) client.cleanPending = true
     if (connection.clean && present) {
       throw new Violation(`${plan.id} asked for a clean start in vain`)
     }

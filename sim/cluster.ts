@@ -164,6 +164,7 @@ export class Cluster {
       up: false,
       wires: new Set(),
       soundSince: Number.POSITIVE_INFINITY,
+      isLoose: () => broker.state !== 'up',
     }
     this.#nodes[index] = node
     broker.onState = (state) => {
@@ -403,7 +404,17 @@ export class Cluster {
   }
 
   #allIdle(): boolean {
-    return this.#clients.every((client) => client.idle && client.online)
+    return this.#clients.every(({ idle, online }) => idle && online) && !this.#isBehind()
+  }
+
+  /** Somebody is owed something: a client that takes one message at a time needs long for a backlog. */
+  #isBehind(): boolean {
+    return this.#nodes.some((node) => {
+      if (node === null) return false
+      const { sessions, groups, log } = node.broker
+      const all = [...[...sessions.all()].filter(({ link }) => link !== null), ...groups.values()]
+      return all.some(({ floor }) => floor <= log.last)
+    })
   }
 
   #judge(): void {
