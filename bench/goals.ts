@@ -9,6 +9,8 @@ export interface Verdict {
   readonly measured: string
   /** undefined: not measured in this run. */
   readonly met?: boolean
+  /** Names of the workloads that missed it. */
+  readonly missed?: readonly string[]
 }
 
 const NOT_MEASURED = 'not measured in this run'
@@ -19,9 +21,9 @@ const percent = (x: number) => `${Math.round(x * 100)} %`
 export function judge(rows: readonly Row[], samples: readonly Sample[], roles: Roles): Verdict[] {
   return [
     medianOverPeers(rows),
-    behindNone(rows),
+    behindNone(rows, roles),
     againstRedisAt16KiB(samples, roles),
-    againstFloor(rows),
+    againstFloor(rows, roles),
     acknowledged(rows, samples, roles),
     ...latencies(rows, roles),
     isolation(rows, roles),
@@ -45,34 +47,47 @@ function medianOverPeers(rows: readonly Row[]): Verdict {
   return { goal, measured: `${times(middle)} over ${ratios.length} workloads`, met: middle >= 2 }
 }
 
-function behindNone(rows: readonly Row[]): Verdict {
+function behindNone(rows: readonly Row[], roles: Roles): Verdict {
   const goal = 'QoS 0: behind the best peer in no workload (the interval lies below 0.95)'
   const judged = ofGroup(rows, 'QoS 0').filter((row) => row.ratio && ordinary(row))
   if (judged.length === 0) return { goal, measured: NOT_MEASURED }
   const behind = judged.filter((row) => row.ratio!.high < 0.95)
-  return { goal, measured: listed(behind, 'behind in none'), met: behind.length === 0 }
+  const measured = listed(behind, 'behind in none', roles)
+  return { goal, measured, met: behind.length === 0, missed: namesOf(behind) }
 }
 
-const listed = (rows: readonly Row[], none: string) =>
+const namesOf = (rows: readonly Row[]) => rows.map((row) => row.workload.name)
+
+/** Said of a figure that may be the generator's and not ours. */
+const bound = (row: Row, { ours }: Roles) =>
+  row.generatorBound.has(ours) ? ' (generator-bound)' : ''
+
+const listed = (rows: readonly Row[], none: string, roles: Roles) =>
   rows.length === 0
     ? none
-    : rows.map((row) => `${row.workload.name} ${times((row.ratio ?? row.floor)!.ratio)}`).join(', ')
+    : rows
+        .map((row) => `${row.workload.name} ${times(row.ratio!.ratio)}${bound(row, roles)}`)
+        .join(', ')
 
 function againstRedisAt16KiB(samples: readonly Sample[], { ours }: Roles): Verdict {
   const goal = '16 KiB: at least 0.8 of Redis'
   const own = samples.filter((sample) => sample.workload === '1to1-16KiB')
   const ratio = ratioOf(own, 'rate', ours, 'Redis')
   if (!ratio) return { goal, measured: NOT_MEASURED }
-  return { goal, measured: times(ratio.ratio), met: ratio.ratio >= 0.8 }
+  const missed = ratio.ratio >= 0.8 ? [] : ['1to1-16KiB']
+  return { goal, measured: times(ratio.ratio), met: missed.length === 0, missed }
 }
 
-function againstFloor(rows: readonly Row[]): Verdict {
+function againstFloor(rows: readonly Row[], roles: Roles): Verdict {
   const goal = 'QoS 0: at least 60 % of the floor'
   const judged = ofGroup(rows, 'QoS 0').filter((row) => row.floor)
   if (judged.length === 0) return { goal, measured: NOT_MEASURED }
   const below = judged.filter((row) => row.floor!.ratio < 0.6)
-  const words = below.map((row) => `${row.workload.name} ${percent(row.floor!.ratio)}`).join(', ')
-  return { goal, measured: words || `in all ${judged.length} rows`, met: below.length === 0 }
+  const words = below
+    .map((row) => `${row.workload.name} ${percent(row.floor!.ratio)}${bound(row, roles)}`)
+    .join(', ')
+  const measured = words || `in all ${judged.length} rows`
+  return { goal, measured, met: below.length === 0, missed: namesOf(below) }
 }
 
 function acknowledged(rows: readonly Row[], samples: readonly Sample[], roles: Roles): Verdict {
@@ -84,8 +99,8 @@ function acknowledged(rows: readonly Row[], samples: readonly Sample[], roles: R
     const mosquitto = ratioOf(own, 'rate', roles.ours, 'Mosquitto')
     return row.ratio!.ratio < 2 || (mosquitto !== undefined && mosquitto.ratio < 3)
   })
-  const measured = listed(missed, `in all ${judged.length} rows`)
-  return { goal, measured, met: missed.length === 0 }
+  const measured = listed(missed, `in all ${judged.length} rows`, roles)
+  return { goal, measured, met: missed.length === 0, missed: namesOf(missed) }
 }
 
 const LATENCY_LIMITS: Record<string, number> = { p50: 1.1, p99: 1.25 }
@@ -101,10 +116,11 @@ function latencies(rows: readonly Row[], { ours }: Roles): Verdict[] {
       const theirs = row.medians.get(row.bestPeer!)!
       const met = mine <= Math.max(theirs * factor, theirs + 200)
       const words = `${row.workload.name} ${Math.round(mine)} µs, best peer ${Math.round(theirs)} µs`
-      return { met, words }
+      return { name: row.workload.name, met, words }
     })
     const measured = figures.map((one) => one.words).join('; ')
-    return { goal, measured, met: figures.every((one) => one.met) }
+    const missed = figures.filter((one) => !one.met).map((one) => one.name)
+    return { goal, measured, met: missed.length === 0, missed }
   })
 }
 

@@ -9,6 +9,8 @@ import type { LoadOptions, Workload } from './workloads.ts'
 
 export interface Sizes {
   readonly rounds: number
+  /** Rounds of rows of which one takes a minute: idle connections, replays, starts. */
+  readonly longRounds: number
   /** Seconds that publishers send in one run, and before the first one to warm up. */
   readonly seconds: number
   readonly warmUp: number
@@ -35,7 +37,7 @@ export interface Sample {
   readonly contender: string
   readonly round: number
   /**
-   * rate: messages delivered a second; kept: rate as a share of the undisturbed rate; p50, p99, p999: microseconds;
+   * rate: messages delivered a second; cpu: the broker's processor time for each of them, nanoseconds; kept: rate as a share of the undisturbed rate; p50, p99, p999: microseconds;
    * bytes: resident bytes per connection; seconds: time to make the connections; syncs: of the disk, a second;
    * stopped, killed: seconds to start after either.
    */
@@ -156,6 +158,7 @@ async function runOnce(
   if (workload.kind === 'latency') return figures(report, latencies(report), false)
   const metrics = {
     rate: report.per_second,
+    ...(report.broker_cpu > 0 && { cpu: (report.broker_cpu * 1e9) / report.received }),
     ...(before && { kept: kept(report, before) }),
     ...(workload.besideSyncs && one.ready.startIn && { syncs: syncRate() }),
   }
@@ -228,7 +231,7 @@ async function measureFolders(
   const samples: Sample[] = []
   const folder = workload.kind === 'start' ? await fullFolder(sizes) : ''
   try {
-    for (let round = 1; round <= sizes.rounds; round++) {
+    for (let round = 1; round <= sizes.longRounds; round++) {
       for (const one of able) {
         const { startIn } = one.ready
         if (startIn === undefined) continue
@@ -238,7 +241,7 @@ async function measureFolders(
             : measureReplay(workload, startIn, sizes),
         )
         samples.push(sample)
-        say(line(sample, sizes.rounds))
+        say(line(sample, sizes.longRounds))
       }
     }
   } finally {
@@ -256,7 +259,7 @@ async function measureIdle(
   say: Say,
 ): Promise<Sample[]> {
   const samples: Sample[] = []
-  for (let round = 1; round <= sizes.rounds; round++) {
+  for (let round = 1; round <= sizes.longRounds; round++) {
     const held: Held[] = []
     try {
       for (const one of able) held.push(await holdConnections(workload, one, generator, sizes))
@@ -264,7 +267,7 @@ async function measureIdle(
       for (const one of held) {
         const sample = await guarded(workload, one.entrant, round, () => one.look())
         samples.push(sample)
-        say(line(sample, sizes.rounds))
+        say(line(sample, sizes.longRounds))
       }
     } finally {
       await Promise.all(held.map((one) => one.end()))

@@ -2,6 +2,7 @@
 import type { Verdict } from './goals.ts'
 import type { Sizes } from './measure.ts'
 import { type Chart, drawChart, short } from './plot.ts'
+import { reasons, UNKNOWN } from './reasons.ts'
 import type { RatioInterval } from './statistics.ts'
 import type { Row } from './summary.ts'
 import type { Workload } from './workloads.ts'
@@ -35,6 +36,7 @@ export interface Facts {
 
 const METRIC_TITLES: Readonly<Record<string, string>> = {
   rate: '',
+  cpu: '',
   kept: ', share of the undisturbed rate',
   p50: ', p50',
   p99: ', p99',
@@ -48,6 +50,7 @@ const METRIC_TITLES: Readonly<Record<string, string>> = {
 
 const FORMATS: Readonly<Record<string, (value: number) => string>> = {
   rate: short,
+  cpu: nanoseconds,
   kept: (value) => `${Math.round(value * 100)} %`,
   p50: microseconds,
   p99: microseconds,
@@ -57,6 +60,11 @@ const FORMATS: Readonly<Record<string, (value: number) => string>> = {
   syncs: short,
   stopped: (value) => `${value.toFixed(2)} s`,
   killed: (value) => `${value.toFixed(2)} s`,
+}
+
+function nanoseconds(value: number): string {
+  if (value < 1000) return `${Math.round(value)} ns`
+  return `${(value / 1000).toFixed(value < 10_000 ? 1 : 0)} µs`
 }
 
 function microseconds(value: number): string {
@@ -86,7 +94,9 @@ function ratioCell(ratio: RatioInterval | undefined): string {
   return ratio.ratio.toFixed(digits) + range
 }
 
-function mainTable(rows: readonly Row[], facts: Facts, ours: string): string[] {
+const isCpu = (row: Row) => row.metric === 'cpu'
+
+function figureTable(rows: readonly Row[], facts: Facts, ours: string): string[] {
   const names = facts.participants.map((one) => one.name)
   const head = ['workload', ...names, `${ours} / best peer`, `${ours} / floor`]
   return table(
@@ -110,7 +120,8 @@ function table(head: readonly string[], body: readonly (readonly string[])[]): s
 
 /** The table for the terminal: the same cells, padded. */
 export function terminalTable(rows: readonly Row[], facts: Facts, ours: string): string {
-  const lines = mainTable(rows, facts, ours).filter((_, index) => index !== 1)
+  const figures = rows.filter((row) => !isCpu(row))
+  const lines = figureTable(figures, facts, ours).filter((_, index) => index !== 1)
   const cells = lines.map((line) =>
     line
       .split('|')
@@ -138,6 +149,15 @@ function goalTable(verdicts: readonly Verdict[]): string[] {
         : [goal, measured, met ? 'yes' : '–'],
     ),
   )
+}
+
+/** What is known about each workload that missed a goal. */
+function reasonList(verdicts: readonly Verdict[]): string[] {
+  const names = new Set(
+    verdicts.flatMap(({ met, missed }) => (met === false ? (missed ?? []) : [])),
+  )
+  const lines = [...names].map((name) => `- \`${name}\`: ${reasons[name] ?? UNKNOWN}`)
+  return lines.length === 0 ? [] : ['', 'Why, and what would reach it:', '', ...lines]
 }
 
 function troubleList(rows: readonly Row[]): string[] {
@@ -188,6 +208,7 @@ export function resultsPage(
     '## Goals',
     '',
     ...goalTable(verdicts),
+    ...reasonList(verdicts),
     '',
     '## Figures',
     '',
@@ -199,8 +220,23 @@ export function resultsPage(
     `a fortieth of them by each of 400; the start is with ${facts.stored.retained} retained messages and ${facts.stored.sessions} sessions.`,
     `Idle: ${facts.idleConnections} connections, ${facts.idleWait} s after the last was made.`,
     '',
-    ...mainTable(rows, facts, ours),
+    ...figureTable(
+      rows.filter((row) => !isCpu(row)),
+      facts,
+      ours,
+    ),
     ...troubleList(rows),
+    '',
+    '## Processor time of the broker for each delivered message',
+    '',
+    'User and system time of all its threads in the same runs. It says what the broker itself costs, however busy the generator or',
+    'the machine was; a smaller ratio is better.',
+    '',
+    ...figureTable(
+      rows.filter((row) => isCpu(row) && row.medians.size > 0),
+      facts,
+      ours,
+    ),
     '',
     '## Who can do what, and in which protocol',
     '',

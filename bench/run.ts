@@ -17,8 +17,8 @@ const USAGE = `npm run bench -- [options]
   --quick          a few workloads, three short rounds, under two minutes
   --only a,b       these workloads; --list names them
   --peers a,b      these peers beside Partyline and the floor; "none" for no peer
-  --rounds N       rounds (default 5; with --quick 3)
-  --seconds S      seconds of sending in one run (default 1.5; with --quick 0.4)
+  --rounds N       rounds (default 5; with --quick 3; two at most of rows that take a minute each)
+  --seconds S      seconds of sending in one run (default 0.5; with --quick 0.4)
   --connections N  idle connections (default 15000)
   --large          replays of a million messages, starts with a million retained messages and 100 000
                    sessions (default: a tenth of each)
@@ -28,6 +28,8 @@ const USAGE = `npm run bench -- [options]
   --list           names the workloads and the contenders`
 
 const LARGE = { messages: 1_000_000, retained: 1_000_000, sessions: 100_000 }
+/** Of rows whose figures hardly vary and of which one round takes a minute. */
+const LONG_ROUNDS = 2
 const USUAL = { messages: 100_000, retained: 100_000, sessions: 10_000 }
 
 interface Choice {
@@ -60,15 +62,17 @@ function readOptions(argv: readonly string[]): Choice | 'list' | 'help' {
   if (values.help) return 'help'
   if (values.list) return 'list'
   const quick = values.quick
-  const seconds = positive('--seconds', values.seconds, quick ? 0.4 : 1.5)
+  const rounds = Math.ceil(positive('--rounds', values.rounds, quick ? 3 : 5))
+  const seconds = positive('--seconds', values.seconds, quick ? 0.4 : 0.5)
   const partial = quick || values.only !== undefined || values.peers !== undefined
   const usualOut = partial ? path.join(root, '.cache', 'bench') : path.join(root, 'bench')
   return {
     sizes: {
-      rounds: Math.ceil(positive('--rounds', values.rounds, quick ? 3 : 5)),
+      rounds,
+      longRounds: Math.min(rounds, LONG_ROUNDS),
       seconds,
       warmUp: quick ? 0.3 : 0.7,
-      latencySeconds: quick ? 0.5 : Math.max(seconds, 2),
+      latencySeconds: quick ? 0.5 : Math.max(seconds, 1),
       idleConnections: Math.ceil(positive('--connections', values.connections, 15_000)),
       idleWait: quick ? 2 : 30,
       stored: values.large ? LARGE : USUAL,

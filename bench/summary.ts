@@ -30,7 +30,7 @@ export interface Roles {
 }
 
 const METRICS: Record<Workload['kind'], readonly string[]> = {
-  throughput: ['rate'],
+  throughput: ['rate', 'cpu'],
   latency: ['p50', 'p99', 'p999'],
   isolation: ['p50', 'p99'],
   idle: ['bytes', 'seconds'],
@@ -39,8 +39,8 @@ const METRICS: Record<Workload['kind'], readonly string[]> = {
 }
 
 function metricsOf({ kind, undisturbed, besideSyncs }: Workload): readonly string[] {
-  if (undisturbed) return ['rate', 'kept']
-  return besideSyncs ? ['rate', 'syncs'] : METRICS[kind]
+  if (undisturbed) return ['rate', 'cpu', 'kept']
+  return besideSyncs ? ['rate', 'cpu', 'syncs'] : METRICS[kind]
 }
 
 /** The rows of one workload. A row without our own figures still shows the peers'. */
@@ -52,7 +52,8 @@ export function summarize(
   const ours = workload.group === 'stored' ? oursOnDisk : inMemory
   const own = samples.filter((sample) => sample.workload === workload.name)
   return metricsOf(workload).map((metric) => {
-    const higherIsBetter = workload.kind === 'throughput' || workload.kind === 'replay'
+    const moreIsBetter = workload.kind === 'throughput' || workload.kind === 'replay'
+    const higherIsBetter = moreIsBetter && metric !== 'cpu'
     const medians = new Map<string, number>()
     for (const name of new Set(own.map((sample) => sample.contender))) {
       const values = valuesOf(own, name, metric).map(([, value]) => value)

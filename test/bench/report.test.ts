@@ -131,6 +131,13 @@ describe('the goals', () => {
     expect(found(verdictsOf('qos1-w20', 'rate', better), 'QoS 1 and 2').met).toBe(true)
   })
 
+  test('say of a figure that the generator was at its end', () => {
+    const all = samples('1to1', 'rate', { Partyline: [5, 5], floor: [10, 10] })
+    const bound = all.map((one) => ({ ...one, generatorBound: one.contender === 'Partyline' }))
+    const verdicts = judge(summarize(workload('1to1'), bound, roles), bound, roles)
+    expect(found(verdicts, 'of the floor').measured).toBe('1to1 50 % (generator-bound)')
+  })
+
   test('hold the server that syncs against the one that does not, and against its own disk', () => {
     const fast = { 'Partyline (disk)': [310], Mosquitto: [100] }
     expect(found(verdictsOf('stored-w256', 'rate', fast), 'stored-w256')).toMatchObject({
@@ -176,6 +183,21 @@ describe('the page', () => {
 
   test('shows a missed goal in bold', () => {
     expect(page).toContain('| **to be quick** | **3 ×** | **no** |')
+  })
+
+  test('says of each workload that missed a goal what is known about it', () => {
+    const missed = ['qos1-w1', 'qos2']
+    const told = resultsPage(rows, [{ ...verdicts[0]!, missed }], facts, 'Partyline', [])
+    expect(told).toMatch(/- `qos1-w1`: a message at a time costs two reads and two writes/)
+    expect(told).toContain('- `qos2`: not looked into yet.')
+    expect(page).not.toContain('Why, and what would reach it')
+  })
+
+  test('shows processor time in a table of its own, the least as the best', () => {
+    const figures = { Partyline: [40], NATS: [900], Redis: [1200] }
+    const cpu = summarize(workload('1to1'), samples('1to1', 'cpu', figures), roles)
+    const [, after] = resultsPage(cpu, [], facts, 'Partyline', []).split('## Processor time')
+    expect(after).toContain('| 1 → 1 | 40 ns | *900 ns* | 1.2 µs |')
   })
 
   test('has the same cells for the terminal', () => {

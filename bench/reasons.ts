@@ -1,0 +1,27 @@
+// Why a row may miss its goal and what would reach it, as far as that is known from profiles. The report shows it beside
+// goals that were missed, and only then.
+
+/** By name of the workload. */
+export const reasons: Readonly<Record<string, string>> = {
+  '1to1-1k-topics':
+    'the floor does not look at topics; here each message is a lookup of its own and, to other clients, perhaps another audience. ' +
+    'Fewer places in memory for each lookup would help.',
+  '1to1-100k-topics':
+    'a lookup among so many names waits for memory that is in no cache, where the floor looks at no topic at all. Fewer places in ' +
+    'memory for each topic would help.',
+  '1to1-16KiB':
+    'the copying of bytes by the kernel is most of it; a frame that two reads split is copied twice more. Larger reads split fewer, ' +
+    'but then the memory does not stay in the cache.',
+  '1000to1':
+    'each message is a read of its own, whatever the broker; what Node and libuv add to each is what is missing to the floor. ' +
+    'Only another way into the kernel (io_uring) would change that.',
+  '1to5000':
+    'nearly all of it is 5 000 writes of the kernel for each batch; what Node adds to each write is what is missing.',
+  'qos1-w1':
+    'a message at a time costs two reads and two writes of the kernel, in every broker, and the client waits for all of them: ' +
+    'that alone is about what Mosquitto takes. Only another way into the kernel (io_uring) could be twice as fast.',
+  'latency-1k':
+    'on an idle machine a message is two wakings of a process; Node asks the kernel once more before it sleeps.',
+}
+
+export const UNKNOWN = 'not looked into yet.'
