@@ -1,5 +1,6 @@
-// `npm run chaos [seed] [rounds] [acknowledged] [--groups]`: the long run, every fault three times unless
-// told otherwise. Exit code 1 when a promise was broken or the run saw too little to prove anything.
+// `npm run chaos [seed] [rounds] [acknowledged] [--groups] [--only=WORD] [--first=N]`: the long run, every fault
+// three times unless told otherwise. Exit code 1 when a promise was broken or the run saw too little to prove
+// anything; --only and --first are for looking into one fault.
 
 import { type ProgramName, program, whyMissing } from '../../support/programs.ts'
 import { generator } from '../crash/run.ts'
@@ -9,7 +10,8 @@ import { chaosRun } from './run.ts'
 
 const words = process.argv.slice(2)
 const groups = words.includes('--groups')
-const only = words.find((word) => word.startsWith('--only='))?.slice('--only='.length)
+const only = option('only')
+const first = Number(option('first') ?? Number.POSITIVE_INFINITY)
 const [seed = Date.now() % 100_000, rounds = 3, acknowledged = 200_000] = words
   .filter((word) => !word.startsWith('--'))
   .map(Number)
@@ -19,7 +21,7 @@ console.log(`seed ${seed}, groups ${groups ? 'on' : 'off'}`)
 const outcome = await chaosRun({
   programs: { 'nats-server': found('nats-server'), haproxy: found('haproxy') },
   seed,
-  faults: inAnyOrder(chosen, rounds, generator(seed + 1)),
+  faults: inAnyOrder(chosen, rounds, generator(seed + 1)).slice(0, first),
   long: true,
   groups,
   rate: 1_500,
@@ -32,10 +34,15 @@ console.log(
     `${outcome.moves} times, ${outcome.records} records of them watched; ${outcome.wills.length} wills`,
 )
 for (const fault of outcome.faults) console.error(`chaos: ${fault}`)
+if (outcome.faults.length > 0) console.error(outcome.log)
 const rare = chosen.filter(({ name }) => seen(name) < rounds).map(({ name }) => name)
 const enough = outcome.acknowledged >= acknowledged && rare.length === 0
 if (!enough) console.error(`chaos: the run saw too little to prove anything (${rare.join(', ')})`)
 process.exitCode = outcome.faults.length > 0 || !enough ? 1 : 0
+
+function option(name: string): string | undefined {
+  return words.find((word) => word.startsWith(`--${name}=`))?.split('=')[1]
+}
 
 function seen(name: string): number {
   return outcome.costs.filter(({ fault }) => fault === name).length

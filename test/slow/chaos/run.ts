@@ -46,6 +46,8 @@ export interface Outcome {
   readonly moves: number
   readonly records: number
   readonly wills: readonly string[]
+  /** What the brokers complained of. */
+  readonly log: string
 }
 
 const PUBLISHERS = 6
@@ -172,6 +174,7 @@ class ChaosRun {
       moves: this.#cluster.owners.moves,
       records: this.#cluster.owners.records,
       wills,
+      log: this.#cluster.log,
     }
   }
 

@@ -79,15 +79,21 @@ function missingInGroups({ sent, received }: History): string[] {
   return faults
 }
 
+/** Of a shared group no two members may have the same QoS 2 message either. */
 function doubled({ sent, received }: History): string[] {
   const faults: string[] = []
-  for (const { subscriber, keys } of received) {
-    const got = new Set<string>()
+  const takenBy = new Map<string, Map<string, string>>()
+  for (const { subscriber, group, keys } of received) {
+    const taken = takenBy.get(group) ?? new Map<string, string>()
+    if (group !== '') takenBy.set(group, taken)
     for (const key of keys) {
-      if (got.has(key) && sent.get(key)?.qos === 2) {
-        faults.push(`${subscriber} received ${key} twice at QoS 2`)
+      if (sent.get(key)?.qos !== 2) continue
+      const before = taken.get(key)
+      if (before === subscriber) faults.push(`${subscriber} received ${key} twice at QoS 2`)
+      else if (before !== undefined) {
+        faults.push(`${subscriber} received ${key} at QoS 2, and ${before} of its group did`)
       }
-      got.add(key)
+      taken.set(key, subscriber)
     }
   }
   return faults
