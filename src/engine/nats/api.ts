@@ -1,7 +1,7 @@
 // Requests to JetStream and what their answers mean. At most 256 wait at a time: the servers drop
 // all that wait when too many do.
 
-import { headers, type MsgHdrs } from '@nats-io/transport-node'
+import { createInbox, headers, type Msg, type MsgHdrs } from '@nats-io/transport-node'
 import type { Connection } from './connection.ts'
 
 /** Milliseconds one request may take before it is asked again. */
@@ -53,6 +53,13 @@ export interface PubAck {
   readonly duplicate: boolean
 }
 
+/** Whoever waits for an answer. */
+interface Asking {
+  readonly resolve: (answer: Msg) => void
+  readonly reject: (error: Error) => void
+  readonly timer: NodeJS.Timeout
+}
+
 interface Answer {
   readonly error?: { code: number; err_code?: number; description?: string }
 }
@@ -61,9 +68,18 @@ export class Api {
   readonly connection: Connection
   #inFlight = 0
   readonly #waiting: (() => void)[] = []
+  readonly #inbox = createInbox()
+  readonly #asking = new Map<string, Asking>()
+  #token = 0
 
   constructor(connection: Connection) {
     this.connection = connection
+    connection.nc.subscribe(`${this.#inbox}.*`, {
+      callback: (error, message) => {
+        if (error === null) this.#answered(message)
+      },
+    })
+    connection.onLost(() => this.#lost())
   }
 
   /** One request to `$JS.API.<what>`. Throws ApiError or Unanswered. */
@@ -104,9 +120,7 @@ export class Api {
     this.#inFlight++
     let answer: T
     try {
-      const options = hdrs ? { timeout, headers: hdrs } : { timeout }
-      const message = await this.connection.nc.request(subject, payload, options)
-      answer = message.json<T>()
+      answer = (await this.reply(subject, payload, timeout, hdrs)).json<T>()
     } catch (error) {
       throw new Unanswered(error instanceof Error ? error.message : String(error), { cause: error })
     } finally {
@@ -115,6 +129,49 @@ export class Api {
     }
     if (answer.error) throw new ApiError(answer.error)
     return answer
+  }
+
+  /**
+   * What whoever listens on the subject answers. Rejects when nobody does, or not in time, or when the connection is
+   * lost. As `request` of the library, which makes an error with its stack for every request that goes well, and
+   * after a lost connection waits for an answer that cannot come.
+   */
+  reply(
+    subject: string,
+    payload: Uint8Array | string,
+    timeout: number,
+    hdrs?: MsgHdrs,
+  ): Promise<Msg> {
+    const token = String(++this.#token)
+    const reply = `${this.#inbox}.${token}`
+    return new Promise((resolve, reject) => {
+      this.connection.nc.publish(subject, payload, hdrs ? { reply, headers: hdrs } : { reply })
+      const timer = setTimeout(() => {
+        this.#asking.delete(token)
+        reject(new Error(`no answer within ${timeout} ms`))
+      }, timeout)
+      this.#asking.set(token, { resolve, reject, timer })
+    })
+  }
+
+  #answered(message: Msg): void {
+    const token = message.subject.slice(this.#inbox.length + 1)
+    const asking = this.#asking.get(token)
+    if (asking === undefined) return
+    this.#asking.delete(token)
+    clearTimeout(asking.timer)
+    // The servers' own word for a subject on which nobody listens.
+    if (message.data.length === 0 && message.headers?.code === 503) {
+      asking.reject(new Error('nobody listens'))
+    } else asking.resolve(message)
+  }
+
+  #lost(): void {
+    for (const { reject, timer } of this.#asking.values()) {
+      clearTimeout(timer)
+      reject(new Error('the connection was lost'))
+    }
+    this.#asking.clear()
   }
 }
 

@@ -19,6 +19,7 @@ export class Connection {
   #connected = true
   #lostAt = 0
   #onChange: (connected: boolean) => void = () => {}
+  readonly #onLost: (() => void)[] = []
 
   private constructor(nc: NatsConnection, notify: (message: string) => void) {
     this.nc = nc
@@ -65,8 +66,14 @@ export class Connection {
     this.#onChange = listener
   }
 
+  /** Told each time the connection is lost, and when it is closed: no answer comes any more to what was asked. */
+  onLost(listener: () => void): void {
+    this.#onLost.push(listener)
+  }
+
   async close(): Promise<void> {
     this.#onChange = () => {}
+    for (const listener of this.#onLost) listener()
     await this.nc.close()
   }
 
@@ -75,6 +82,7 @@ export class Connection {
       if (status.type === 'disconnect' && this.#connected) {
         this.#connected = false
         this.#lostAt = performance.now()
+        for (const listener of this.#onLost) listener()
         this.#onChange(false)
       } else if (status.type === 'reconnect') {
         const old = tooOld(this.nc.info?.version ?? '')

@@ -105,12 +105,10 @@ export class Reader {
 
   /** The newest message of a subject, from any replica: it may be an older one. Throws Unanswered. */
   async last(stream: string, subject: string): Promise<Stored | null> {
-    const { nc, connected } = this.api.connection
-    if (!connected) throw new Unanswered('not connected')
+    if (!this.api.connection.connected) throw new Unanswered('not connected')
     try {
-      const answer = await nc.request(`$JS.API.DIRECT.GET.${stream}.${subject}`, '', {
-        timeout: SILENCE_MS,
-      })
+      const what = `$JS.API.DIRECT.GET.${stream}.${subject}`
+      const answer = await this.api.reply(what, '', SILENCE_MS)
       return answer.headers?.code ? null : storedOf(answer)
     } catch (error) {
       throw new Unanswered(error instanceof Error ? error.message : String(error), { cause: error })
