@@ -64,6 +64,10 @@ export class Log {
 
   /** Once the engine is open: the tail starts where the stored log ends. */
   start(): void {
+    // What an engine told while it was opened nobody was there for, and it may not reach to the end without a gap.
+    this.#tail = []
+    this.#head = 0
+    this.#tailBytes = 0
     this.#last = this.#engine.bounds().last
     this.#floor = this.#last
   }

@@ -106,11 +106,11 @@ export class SharedEngine implements Engine {
     this.#events = events
     const servers = this.#servers
     this.#lapseAfter = this.#newLapse()
-    await this.#refresh()
     this.#heard = servers.count
     this.#changesHeard = servers.changes.length
     this.#last = servers.last
-    servers.wish(this.node, servers.last)
+    await this.#refresh()
+    servers.wish(this.node, this.#last)
     for (const change of servers.retained.values()) events.retained(this.#thawed(change))
     this.#later(REFRESH_MS)
     this.#look()
