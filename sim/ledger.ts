@@ -195,6 +195,7 @@ export class Ledger {
         !generation.durable ||
         message.expires ||
         got.qos === 0 ||
+        owed.some((w) => w.leastQos === 0) ||
         message.sent <= since)
     const crossing = this.scattered && (message.qos === 0 || message.acked === 0)
     if (shared === undefined && !late && !crossing)
