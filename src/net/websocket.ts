@@ -71,8 +71,10 @@ export class WebSocketWire implements Wire {
   #paused = false
   #throttled = false
   #readThisTurn = 0
-  /** Messages that came in one network read with the one after which we were paused. */
+  /** Messages that came in one network read, and those that came with the one after which we were paused. */
   #held: Buffer[] | null = null
+  /** Whether a microtask will hand them on. */
+  #releasing = false
   #stall: Timer | null = null
   #checksWithoutProgress = 0
   #goodbye: Timer | null = null
@@ -289,14 +291,14 @@ export class WebSocketWire implements Wire {
       this.#throttled = true
       this.#socket.pause()
     }
-    if (this.#paused || this.#reader === null) {
-      this.#held ??= []
-      this.#held.push(data)
-    } else this.#reader.read(data)
+    this.#held ??= []
+    this.#held.push(data)
+    this.#releaseSoon()
   }
 
   /** MQTT travels in binary messages; anything else ends the connection [MQTT-6.0.0-1]. */
   #refuseText(): void {
+    this.#release()
     this.#fault ??= new Error('a text message came where MQTT needs binary ones')
     this.#settings.counters.protocolErrors++
     this.#drop()
@@ -305,11 +307,21 @@ export class WebSocketWire implements Wire {
     this.#goodbye = this.#settings.runtime.after(GOODBYE_MS, () => this.#socket.terminate())
   }
 
+  /** Many clients send a message for each packet: what one read of the socket brought is read as one. */
+  #releaseSoon(): void {
+    if (this.#releasing) return
+    this.#releasing = true
+    queueMicrotask(() => {
+      this.#releasing = false
+      if (this.#state === 'open') this.#release()
+    })
+  }
+
   #release(): void {
     while (this.#held !== null && !this.#paused && this.#reader !== null) {
-      const next = this.#held.shift()
-      if (this.#held.length === 0) this.#held = null
-      if (next !== undefined) this.#reader.read(next)
+      const held = this.#held
+      this.#held = null
+      this.#reader.read(held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held))
     }
   }
 

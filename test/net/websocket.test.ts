@@ -94,6 +94,17 @@ describe('messages', () => {
     expect(far.received[0]?.equals(packet)).toBe(true)
   })
 
+  test('what one network read brings is read as one, up to what is no message of ours', async () => {
+    const { client, reader } = await open()
+    const socket = Reflect.get(client, '_socket') as Socket
+    socket.cork()
+    for (const word of ['many ', 'small ', 'packets']) client.send(Buffer.from(word))
+    client.send('and a text')
+    socket.uncork()
+    await until(() => reader.closings === 1, 'closed')
+    expect(reader.chunks.map(String)).toEqual(['many small packets'])
+  })
+
   test('a text message is refused with close code 1003 [MQTT-6.0.0-1]', async () => {
     const { client, reader, counters } = await open()
     const code = new Promise((resolve) => client.on('close', resolve))
