@@ -307,7 +307,14 @@ export class Outbox {
       return
     }
     if (message === null) {
-      this.#finish(entry.packetId) // Superseded, or evicted from the log.
+      // Superseded, or evicted from the log.
+      if (entry.state === SendState.published) this.#finish(entry.packetId)
+      else {
+        // It may have been received: its identifier would be taken for the same message until it is released.
+        this.#resent++
+        this.#window.advance(entry.packetId, SendState.released)
+        link.release(entry.packetId)
+      }
       return
     }
     const delivery = this.#broker.router.audience(message.topic).of(this.#session)

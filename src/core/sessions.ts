@@ -157,8 +157,9 @@ export class Sessions {
     // All that is stored was taken up at the start: what is not here has ended, and could not be removed.
     const leftOver = alone && stored !== null && !this.#byId.has(clientId)
     let session = this.#resumable(clientId, alone ? null : stored, epoch, asked)
+    let left: Will | null = null
     if (cleanStart && session !== null) {
-      await this.#endBefore(session) // [MQTT-3.1.2-4]
+      left = await this.#endBefore(session) // [MQTT-3.1.2-4]
       session = null
     }
     if (settling.lost) throw taken(clientId)
@@ -171,6 +172,8 @@ export class Sessions {
     const { engine } = this.#broker
     const replaces = present ? engine.durable : stored !== null && engine.node !== null
     if (replaces || this.#mustSave(session)) await this.#broker.saver.profile(session)
+    // Not before the record has lost it: whoever owned that next would publish it, too.
+    if (left !== null) this.#broker.publishWill(left, clientId)
     if (settling.lost) throw taken(clientId)
     if (leftOver && !session.persistent) this.#broker.saver.ended(session).catch(() => {})
     return { session, present }
@@ -178,11 +181,14 @@ export class Sessions {
 
   /**
    * An earlier session ends because a new one begins. Where nodes share sessions its record stays, with us as the
-   * owner, and is overwritten: without one, others would not know where the client is.
+   * owner, and is overwritten: without one, others would not know where the client is. Resolves with the will that is
+   * to be published then.
    */
-  async #endBefore(session: Session): Promise<void> {
+  async #endBefore(session: Session): Promise<Will | null> {
+    const will = this.#broker.engine.node === null ? null : this.#takeWill(session)
     if (this.#broker.engine.node === null) await this.#end(session)
     else this.#endHere(session)
+    return will
   }
 
   #make(clientId: string, epoch: number): Session {
@@ -269,7 +275,12 @@ export class Sessions {
     const over = known === undefined && session.expiry === 0
     if (!over && !isExpired(session, asked)) return session
     this.#broker.counters.sessionsExpired++
-    void this.#endBefore(session).catch(() => {})
+    this.#endBefore(session).then(
+      (will) => {
+        if (will !== null) this.#broker.publishWill(will, clientId)
+      },
+      () => {},
+    )
     return null
   }
 
