@@ -150,7 +150,7 @@ export class Outbox {
       if (group !== null && group.lending !== null) this.#takeOver(held, pos, group)
       else {
         this.#hold(held)
-        group?.moved(pos)
+        group?.moved(pos, this.#session)
       }
     } else this.#send(message, qos, identifiers, retain, packetId, false)
     return true

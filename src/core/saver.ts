@@ -40,7 +40,7 @@ export class Saver {
   #scheduled = false
   /** What the save on its way holds. */
   readonly #flying = new Set<Recorded>()
-  /** Part of whatever is saved, until a save of it has landed. */
+  /** Groups and members between which a message moved: saved all together or not at all, until that has landed. */
   readonly #tied = new Set<Recorded>()
   #lazy = new Set<Recorded>()
   #timer = false
@@ -64,18 +64,24 @@ export class Saver {
   }
 
   /**
-   * As `flow`, for a group that gave a message to a member for good: nothing that may name the message as the member's
-   * is saved from now on without it, also when its save fails.
+   * As `flow`, for a group that gave a message to a member for good. One of the two records names the message, in
+   * whatever is stored from now on, also when a save of them fails: neither none, which loses it, nor both, which
+   * doubles it.
    */
-  together(group: Recorded): void {
-    if (this.#engine.node === null) this.#tied.add(group)
+  together(group: Recorded, member: Recorded): void {
+    if (this.#engine.node === null) this.#tied.add(group).add(member)
     this.#enter(group, false).promise.catch(() => this.lazily(group))
   }
 
-  /** Adds to the saves of a record what must not be saved later than they. */
+  /** Adds to the saves of a record those that must not come later than they. */
   accompany(saves: SessionSave[]): void {
-    for (const group of this.#tied) {
-      saves.push({ id: group.id, epoch: group.epoch, flow: group.flow() })
+    if (this.#tied.size === 0) return
+    const tied = [...this.#tied]
+    const ids = new Set(saves.map(({ id }) => id))
+    // What is being claimed cannot be saved just now, and the record cannot wait: a duplicate is less than a loss.
+    if (!tied.some(({ id }) => ids.has(id)) || tied.some(({ claiming }) => claiming)) return
+    for (const one of tied) {
+      if (!ids.has(one.id)) saves.push({ id: one.id, epoch: one.epoch, flow: one.flow() })
     }
   }
 
@@ -185,12 +191,16 @@ export class Saver {
     if (this.#flying.size > 0 || this.#away) return
     // A session's state names QoS 2 messages it received: those have to be on their way before it.
     this.#intake.flush()
-    if (this.#due.size > 0) {
-      for (const group of this.#tied) this.#enter(group, false).promise.catch(() => {})
+    const tied = [...this.#tied]
+    const waits = tied.some(({ claiming }) => claiming)
+    if (!waits && tied.some((one) => this.#due.has(one))) {
+      for (const one of tied) this.#enter(one, false).promise.catch(() => {})
     }
     const now: [Recorded, Due][] = []
     for (const [session, due] of this.#due) {
       if (session.claiming) continue
+      // Whoever is tied to one that is being claimed waits with it.
+      if (waits && this.#tied.has(session)) continue
       this.#due.delete(session)
       this.#lazy.delete(session)
       this.#flying.add(session)

@@ -174,8 +174,9 @@ export class Sessions {
     if (replaces || this.#mustSave(session)) await this.#broker.saver.profile(session)
     // Not before the record has lost it: whoever owned that next would publish it, too.
     if (left !== null) this.#broker.publishWill(left, clientId)
+    // The client is not told that nothing is there while a restart would bring it back. [MQTT-3.1.2-4]
+    if (leftOver && !session.persistent) await this.#broker.saver.ended(session)
     if (settling.lost) throw taken(clientId)
-    if (leftOver && !session.persistent) this.#broker.saver.ended(session).catch(() => {})
     return { session, present }
   }
 

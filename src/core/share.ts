@@ -5,6 +5,7 @@ import { Mark } from './audience.ts'
 import type { Broker } from './broker.ts'
 import { Cursor } from './cursor.ts'
 import { Lending } from './lending.ts'
+import type { Recorded } from './saver.ts'
 import { countAbove } from './stretch.ts'
 import { type Subscription, SubscriptionList } from './subscription.ts'
 import {
@@ -178,10 +179,10 @@ export class Group extends Cursor {
   }
 
   /** The member keeps the message in its own record, with the next save of this turn, and completes it. */
-  moved(pos: Pos): void {
+  moved(pos: Pos, member: Recorded): void {
     this.#lent.delete(pos)
-    // Should that fail, the member's link is closed, and what it kept is saved with its next save.
-    if (this.persistent) this.#broker.saver.together(this)
+    // Should that fail, the member's link is closed, and both are saved with the next save of one of them.
+    if (this.persistent) this.#broker.saver.together(this, member)
   }
 
   #changed(): void {
