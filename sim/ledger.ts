@@ -233,7 +233,10 @@ export class Ledger {
     // What a member of QoS 2 forgot with the process is not known to have arrived.
     const forgotten = this.killed && earlier.some(({ durable }) => !durable)
     if (forgotten) return
-    const allowed = lost && earlier.every(({ qos }) => qos === 1)
+    // After a crash a member's own record has what the group's has, too: at QoS 1 it may come from both.
+    const again =
+      this.killed && got.qos === 1 && earlier.some((d) => d.client === g.client && d.qos === 1)
+    const allowed = lost && (again || earlier.every(({ qos }) => qos === 1))
     // A publisher that sends again what it got no answer for is not the group's fault.
     if (!allowed && m.attempts === 1) {
       throw new Violation(`${m.key} went to more than one member of ${name}: ${all}`)

@@ -334,6 +334,9 @@ export class World {
     const kind = this.#chance.random()
     if (kind < 0.25) client.subscribe(filter, this.#chance.pick([1, 2] as const), false, 0, false)
     else if (kind < 0.3) client.unsubscribe(filter)
+    else if (kind < 0.6 && this.plan.engine === 'disk') {
+      client.publish(this.#chance.pick(QUEUES), this.#qos(), false, 1, 0)
+    }
   }
 
   #qos(): QoS {
