@@ -4,6 +4,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { EngineError } from '../../src/core/engine.ts'
 import { Api } from '../../src/engine/nats/api.ts'
+import { Cast } from '../../src/engine/nats/cast.ts'
 import { Connection, tooOld } from '../../src/engine/nats/connection.ts'
 import { Intents } from '../../src/engine/nats/intents.ts'
 import type { NatsOptions } from '../../src/engine/nats/options.ts'
@@ -23,6 +24,8 @@ import {
 import { Gate, NatsCluster } from '../support/nats.ts'
 import { Node, until } from '../support/nats-nodes.ts'
 import { describeWith } from '../support/programs.ts'
+
+const runtime = { now: () => Date.now(), random: () => Math.random() }
 
 const say = (text: string) => record([message('say', text)])
 
@@ -206,6 +209,32 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     const began = performance.now()
     expect((await b.engine.claim('ann')).stored?.profile).toEqual(PROFILE)
     expect(performance.now() - began).toBeLessThan(500)
+  })
+
+  test('an owner that was killed a moment ago is not waited for, one that is slow is', async () => {
+    const a = await start('a')
+    const connection = await Connection.open(
+      { servers: cluster.addresses, runtime, resolve: resolveTopic },
+      'killed',
+    )
+    const names = new Names({ prefix: `n${made}`, name: 'killed', runtime })
+    const known = connection.nc.subscribe(names.subject('k', names.node))
+    await connection.nc.flush()
+    const cast = new Cast(connection, new Names({ prefix: `n${made}`, name: 'c', runtime }), {
+      cast: () => {},
+      kick: async () => {},
+    })
+    setTimeout(() => known.unsubscribe(), 50)
+    const began = performance.now()
+    expect(await cast.kick(names.node, 'ann')).toBe(false)
+    expect(performance.now() - began).toBeLessThan(1_000)
+
+    a.onKick = () => new Promise((resolve) => setTimeout(resolve, 800))
+    const { epoch } = await a.engine.claim('ann')
+    await a.engine.save([{ id: 'ann', epoch, profile: PROFILE }])
+    expect(await cast.kick(a.engine.node, 'ann')).toBe(true)
+    expect(a.kicks).toEqual(['ann'])
+    await connection.close()
   })
 
   test('an owner that hangs loses the session, and its save when it wakes', async () => {

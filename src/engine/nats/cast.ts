@@ -1,12 +1,18 @@
 // What nodes say to each other past the streams: bytes that may be lost, and the request to let a
 // session go, which a node that is gone answers at once, through the servers, with silence.
 
+import { RequestError } from '@nats-io/transport-node'
+import { sleep } from './api.ts'
 import type { Connection } from './connection.ts'
 import type { Names } from './options.ts'
 
 /** Milliseconds an owner that is there may take to disconnect a client and save its session. */
 const KICK_MS = 1_500
+/** Milliseconds without its answer after which it is asked whether it is there, and again. */
+const SILENCE_MS = 150
 const EVERYBODY = '_all'
+/** In place of a session: no client identifier is empty. */
+const NOBODY = ''
 
 export interface CastEvents {
   readonly cast: (from: string, bytes: Buffer) => void
@@ -43,6 +49,10 @@ export class Cast {
         if (error !== null) return
         const answer = (): boolean => message.respond()
         const [id, epoch] = message.json<[string, number]>()
+        if (id === NOBODY) {
+          answer()
+          return
+        }
         this.#events.kick(id, epoch).then(answer, answer)
       },
     })
@@ -63,12 +73,34 @@ export class Cast {
   async kick(node: string, id: string, epoch = 0): Promise<boolean> {
     const { nc, connected } = this.#connection
     if (!connected) return false
-    try {
-      const request = JSON.stringify([id, epoch])
-      await nc.request(this.#names.subject('k', node), request, { timeout: KICK_MS })
-      return true
-    } catch {
-      return false
+    const subject = this.#names.subject('k', node)
+    const asked = { over: false }
+    const letGo = nc
+      .request(subject, JSON.stringify([id, epoch]), { timeout: KICK_MS })
+      .then(
+        () => true,
+        () => false,
+      )
+      .finally(() => {
+        asked.over = true
+      })
+    return Promise.race([letGo, this.#gone(subject, asked)])
+  }
+
+  /**
+   * Resolves, with false, when nobody listens there any more. One that was killed a moment ago may still be known to
+   * the servers, which then pass on what nobody reads. Never resolves while somebody is there.
+   */
+  async #gone(subject: string, asked: { readonly over: boolean }): Promise<false> {
+    const probe = JSON.stringify([NOBODY, 0])
+    for (;;) {
+      await sleep(SILENCE_MS)
+      if (asked.over) return new Promise(() => {})
+      try {
+        await this.#connection.nc.request(subject, probe, { timeout: SILENCE_MS })
+      } catch (error) {
+        if (error instanceof RequestError && error.isNoResponders()) return false
+      }
     }
   }
 }
