@@ -4,7 +4,7 @@
 
 import { type ProgramName, program, whyMissing } from '../../support/programs.ts'
 import { generator } from '../crash/run.ts'
-import { FAULTS, type Fault } from './faults.ts'
+import { FAULTS, type Fault, UPGRADE } from './faults.ts'
 import { table } from './report.ts'
 import { chaosRun } from './run.ts'
 
@@ -16,7 +16,8 @@ const [seed = Date.now() % 100_000, rounds = 3, acknowledged = 200_000] = words
   .filter((word) => !word.startsWith('--'))
   .map(Number)
 
-const chosen = only === undefined ? FAULTS : FAULTS.filter(({ name }) => name.includes(only))
+const all = [...FAULTS, ...UPGRADE]
+const chosen = only === undefined ? all : all.filter(({ name }) => name.includes(only))
 console.log(`seed ${seed}, groups ${groups ? 'on' : 'off'}`)
 const outcome = await chaosRun({
   programs: { 'nats-server': found('nats-server'), haproxy: found('haproxy') },
@@ -36,7 +37,8 @@ console.log(
 for (const fault of outcome.faults) console.error(`chaos: ${fault}`)
 if (outcome.faults.length > 0) console.error(outcome.log)
 const rare = chosen.filter(({ name }) => seen(name) < rounds).map(({ name }) => name)
-const enough = outcome.acknowledged >= acknowledged && rare.length === 0
+const watched = outcome.records > 100 && outcome.moves > 0
+const enough = outcome.acknowledged >= acknowledged && rare.length === 0 && watched
 if (!enough) console.error(`chaos: the run saw too little to prove anything (${rare.join(', ')})`)
 process.exitCode = outcome.faults.length > 0 || !enough ? 1 : 0
 

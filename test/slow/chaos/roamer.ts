@@ -28,6 +28,7 @@ export class Roamer {
   readonly connections: Connection[] = []
   readonly #addresses: readonly Address[]
   readonly #random: () => number
+  readonly #first: number
   #next: number
   #stopped = false
   #away: Promise<void> = Promise.resolve()
@@ -45,6 +46,7 @@ export class Roamer {
   constructor(client: Client, addresses: readonly Address[], first: number, random: () => number) {
     this.client = client
     this.#addresses = addresses
+    this.#first = first
     this.#next = first
     this.#random = random
     client.mayBeCut = true
@@ -61,6 +63,7 @@ export class Roamer {
     const pings = setInterval(() => this.#listen(), PING_MS)
     while (!this.#stopped) {
       await this.#away
+      this.#away = Promise.resolve()
       if (await this.#connect()) await this.#whileConnected()
       else await sleep(PAUSE_MS[0] + this.#random() * (PAUSE_MS[1] - PAUSE_MS[0]))
       this.#next++
@@ -73,9 +76,11 @@ export class Roamer {
     this.drop()
   }
 
-  /** Leaves without a word and comes back elsewhere after so many milliseconds. */
+  /** Leaves without a word and comes back after so many milliseconds, to the address it began with. */
   leave(ms: number): void {
-    this.#away = sleep(ms)
+    this.#away = sleep(ms).then(() => {
+      this.#next = this.#first
+    })
     this.drop()
     this.#lostAt = 0
   }

@@ -55,6 +55,8 @@ const WINDOW = 200
 const PACE_MS = 10
 /** Longest a fault may last, its healing included, until every client is served again. */
 const SERVED_MS = 90_000
+/** How often a fault that met nobody is tried again. */
+const TRIES = 3
 /** A subscriber that receives nothing for so long has everything. */
 const QUIET_MS = 2_000
 /** Milliseconds a woken zombie has to close connections that are not its own any more. */
@@ -150,7 +152,9 @@ class ChaosRun {
     this.#pace()
     this.#wander()
     await this.#served()
-    for (const [n, fault] of faults.entries()) await this.#strike(fault, n)
+    for (const [n, fault] of faults.entries()) {
+      for (let tries = 0; tries < TRIES && !(await this.#strike(fault, n)); tries++);
+    }
     await until(() => this.#acknowledged >= acknowledged, 600_000)
     await this.#drain()
     await this.#lookForRetained()
@@ -213,13 +217,14 @@ class ChaosRun {
     this.#timers.push(setInterval(act, ms))
   }
 
-  async #strike(fault: Fault, n: number): Promise<void> {
+  /** Whether it met somebody, and so proves something. */
+  async #strike(fault: Fault, n: number): Promise<boolean> {
     const { faults, say } = this.#plan
     const measured = [...this.#publishers, this.#everything]
     for (const roamer of this.#all) roamer.measure()
     const spread = await this.#spread()
     const from = performance.now()
-    const proves = await fault.strike(this.#scene())
+    const met = await fault.strike(this.#scene())
     const held = performance.now() - from
     await this.#served()
     const to = performance.now()
@@ -230,6 +235,8 @@ class ChaosRun {
       gaps: measured.map((roamer) => roamer.measured.gap),
       reconnects: steady.flatMap((roamer) => roamer.measured.reconnects),
     }
+    const cut = this.#all.some((roamer) => roamer.measured.reconnects.length > 0)
+    const proves = met && (cut || fault.cutsOff !== true)
     if (proves) this.#costs.push(cost)
     const [median, most] = [Math.round(medianOf(cost.gaps)), Math.round(Math.max(...cost.gaps))]
     say(
@@ -238,6 +245,7 @@ class ChaosRun {
         `${proves ? '' : '; met nobody'}`,
     )
     await sleep(200 + this.#random() * 300)
+    return proves
   }
 
   #scene(): Scene {
