@@ -1,8 +1,10 @@
 // Shared subscriptions: each message to one member, and what happens when that one goes.
 
 import { describe, expect, it } from 'vitest'
-import { EngineError } from '../../src/core/engine.ts'
-import { type FakeLink, House } from './house.ts'
+import { EngineError, type SessionSave } from '../../src/core/engine.ts'
+import type { Session } from '../../src/core/session.ts'
+import type { Pos, SessionFlow } from '../../src/core/types.ts'
+import { type FakeLink, FakePublisher, House } from './house.ts'
 
 async function pair(house: House, filter = '$share/g/t'): Promise<[FakeLink, FakeLink]> {
   const a = await house.comes('a', { expiry: 100 })
@@ -170,6 +172,55 @@ describe('a shared group', () => {
     const back = await again.comes('adam', { expiry: 100 })
     await again.passes(100)
     expect(back.hears()).toEqual(['x'])
+  })
+
+  it('is stored with the member that has a message of QoS 2, whatever else is stored meanwhile', async () => {
+    const house = await House.open({ engine: { commitMs: 40 } })
+    const a = await house.comes('a', { expiry: 100 })
+    const other = await house.comes('other', { expiry: 100 })
+    house.subscribes(a, '$share/g/t', 2)
+    void house.broker.saver.profile(a.session as Session)
+    await house.passes(500)
+    // What is on the disk after each commit.
+    const flows = new Map<string, SessionFlow>()
+    const states: { member: SessionFlow | undefined; group: SessionFlow }[] = []
+    const { engine, saver, intake } = house.broker
+    const note = (saves: readonly SessionSave[]): void => {
+      for (const { id, flow } of saves) {
+        if (flow !== undefined) flows.set(id.includes('share/') ? 'group' : id, flow)
+      }
+      const group = flows.get('group')
+      if (group !== undefined) states.push({ member: flows.get('a'), group })
+    }
+    const { append, save } = engine
+    engine.append = (record) => {
+      note(record.saves)
+      return append.call(engine, record)
+    }
+    engine.save = (saves) => {
+      note(saves)
+      return save.call(engine, saves)
+    }
+    for (let id = 1; id < 400; id++) {
+      if (id % 10 === 1) void house.says('t', String(id), 2)
+      void saver.flow(other.session as Session)
+      const message = house.broker.message({ topic: 'u', payload: Buffer.from('y'), qos: 2 })
+      other.session?.receive(id)
+      intake.add(new FakePublisher(), message, id, { session: other.session!, packetId: id })
+      await house.passes(1)
+    }
+    const shared = house.disk.records.flatMap(({ first, wanted }) =>
+      wanted.flatMap((kept, i) => (kept ? [first + i] : [])),
+    )
+    expect(shared.length).toBeGreaterThan(30)
+    const names = (flow: SessionFlow | undefined): Pos[] =>
+      flow?.sending.flatMap(({ positions }) => positions) ?? []
+    for (const { member, group } of states) {
+      const due = shared.filter((pos) => pos <= group.cursor)
+      expect([...names(member), ...names(group)].sort((x, y) => x - y)).toEqual(due)
+    }
+    await house.passes(1_000)
+    expect(a.hears().length).toBe(shared.length)
   })
 
   it('reads again what was lent before a restart, until the engine answers', async () => {
