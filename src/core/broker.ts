@@ -195,7 +195,7 @@ export class Broker {
       },
       retained: (change) => this.retained.restore(change),
       cast: (from, bytes) => this.#peers?.heard(from, bytes),
-      kick: (id) => (isGroupRecord(id) ? this.groups.release(id) : this.sessions.release(id)),
+      kick: (id) => (isGroupRecord(id) ? this.groups.release(id) : this.sessions.moves.release(id)),
       state: (state, why) => this.#changed(state, why),
       node: (id, up) => {
         this.#peers?.node(id, up)
@@ -205,7 +205,7 @@ export class Broker {
       lapsed: () => {
         this.report('lapsed', 'sessions are given up, since other nodes may take them')
         this.sweep.lapsed()
-        this.sessions.lapsed()
+        this.sessions.moves.lapsed()
         this.groups.lapsed()
       },
     }
@@ -220,7 +220,7 @@ export class Broker {
       this.#downs.clear()
     }
     if (state === 'up' && this.engine.node !== null) {
-      this.sessions.claimLate()
+      this.sessions.moves.claimLate()
       this.sweep.resumed()
     }
     this.onState(state, why)

@@ -68,7 +68,7 @@ export class Retention {
   }
 
   #floor(): Pos {
-    let floor = Math.min(this.#broker.log.last + 1, this.#broker.sessions.releasedFloor)
+    let floor = Math.min(this.#broker.log.last + 1, this.#broker.sessions.moves.releasedFloor)
     for (const session of this.#broker.sessions.all()) {
       if (session.durable) floor = Math.min(floor, session.floor)
     }

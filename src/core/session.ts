@@ -74,6 +74,11 @@ export class Session extends Cursor {
     return this.expiry > 0 && this.#broker.engine.durable
   }
 
+  /** Whether it was over then, engine time in milliseconds. */
+  isExpired(at: number): boolean {
+    return this.awaySince > 0 && this.awaySince + this.expiry * 1000 <= at
+  }
+
   get attached(): boolean {
     return this.link !== null && !this.#starting && this.#outbox?.resending !== true
   }

@@ -1,80 +1,46 @@
 // All sessions by client identifier: who owns one now, how the next client takes over, when one
 // that is away ends, and what happens to its will.
 
-import type { AccessClass } from './access.ts'
 import type { Broker } from './broker.ts'
+import {
+  abandoned,
+  type Connected,
+  type ConnectRequest,
+  type Parting,
+  SessionLimitError,
+  taken,
+} from './connecting.ts'
 import { Deadlines } from './deadlines.ts'
-import { type Claim, EngineError } from './engine.ts'
+import type { Claim } from './engine.ts'
 import type { Link } from './link.ts'
+import { DRAINED_MS, Moves, NEVER_LOST, type Settling } from './moves.ts'
 import { Session } from './session.ts'
 import { isGroupRecord } from './share.ts'
-import type { Pos, StoredSession, Will } from './types.ts'
+import type { StoredSession, Will } from './types.ts'
 
 /** Milliseconds by which expiry and wills may be late. */
 const GRANULARITY_MS = 250
-/** Milliseconds a client whose node drained has to come back elsewhere before its will is published. */
-const DRAINED_MS = 15_000
-/** The same for clients that this node sent away because the engine was away. */
-const LAPSED_MS = 30_000
-
-export interface ConnectRequest {
-  readonly clientId: string
-  /** Forget what there was. */
-  readonly cleanStart: boolean
-  /** Seconds the session may outlive the link. */
-  readonly expiry: number
-  readonly will: Will | null
-  readonly user: string
-  readonly access: AccessClass
-  readonly link: Link
-  /** Whether the client has gone since it asked. */
-  readonly abandoned?: () => boolean
-}
-
-export interface Connected {
-  readonly session: Session
-  /** Whether there was one to resume. */
-  readonly present: boolean
-}
-
-/** How a link ended. */
-export interface Parting {
-  /** `discard` after a proper goodbye, `keep` when the server goes down and the session is stored, or its node ends. */
-  readonly will: 'publish' | 'discard' | 'keep'
-  /** A new session expiry, as DISCONNECT of MQTT 5 may carry. */
-  readonly expiry?: number
-}
-
-/** Milliseconds within which whoever asks for a session takes it. */
-const TAKEN_MS = 10_000
-
-/** A claim that is ours, until another node takes the session from under it. */
-interface Settling {
-  lost: boolean
-}
-
-/** Too many sessions: the protocols answer with their quota reason. */
-export class SessionLimitError extends Error {}
 
 export class Sessions {
   readonly #broker: Broker
   readonly #byId = new Map<string, Session>()
   /** Two CONNECTs with one client identifier are handled one after the other, across every await. */
   readonly #claims = new Map<string, Promise<unknown>>()
-  /** CONNECTs that own their session and are not done with it. */
-  readonly #settling = new Map<string, Settling>()
   /** Sessions whose end is being stored. */
   readonly #ends = new Map<string, Promise<void>>()
-  readonly #releases = new Map<string, Promise<void>>()
-  /** Lowest positions that sessions given up lately may need, should nobody take them after all. */
-  readonly #released = new Map<Session, Pos>()
-  /** Clients that came while the engine was away, and others whose records may be somebody else's. */
-  readonly #unclaimed = new Set<Session>()
   readonly #expiring: Deadlines<Session>
   readonly #wills: Deadlines<Session>
+  readonly moves: Moves
 
   constructor(broker: Broker) {
     this.#broker = broker
+    this.moves = new Moves(broker, {
+      own: (id) => this.#own(id),
+      takeOver: (id) => this.#takeOver(id),
+      forget: (session) => this.#forget(session),
+      mustSave: (session) => this.#mustSave(session),
+      ended: (id) => this.#ends.get(id),
+    })
     this.#expiring = new Deadlines(broker.runtime, GRANULARITY_MS, (s) => this.#expire(s))
     this.#wills = new Deadlines(broker.runtime, GRANULARITY_MS, (s) => this.#publishWill(s))
   }
@@ -130,20 +96,16 @@ export class Sessions {
     if (this.#broker.engine.node === null) {
       return this.#settle(request, await this.#own(clientId), asked, NEVER_LOST)
     }
-    const claim = await this.#claimInTime(request)
+    const claim = await this.moves.claim(request)
     if (claim === null) return this.#goAhead(request)
-    const settling = { lost: false }
-    this.#settling.set(clientId, settling)
-    try {
+    return this.moves.settling(clientId, (settling) => {
       if (request.abandoned?.() === true) {
         // It stays as it was: its client never heard that it would end.
         this.adopt(claim, 0)
         throw abandoned(clientId)
       }
-      return await this.#settle(request, claim, asked, settling)
-    } finally {
-      if (this.#settling.get(clientId) === settling) this.#settling.delete(clientId)
-    }
+      return this.#settle(request, claim, asked, settling)
+    })
   }
 
   async #settle(
@@ -274,7 +236,7 @@ export class Sessions {
     session.epoch = epoch
     // One that ends with its link is only found where a node died with both.
     const over = known === undefined && session.expiry === 0
-    if (!over && !isExpired(session, asked)) return session
+    if (!over && !session.isExpired(asked)) return session
     this.#broker.counters.sessionsExpired++
     this.#endBefore(session).then(
       (will) => {
@@ -337,7 +299,7 @@ export class Sessions {
   /** Forgets everything about it; a will that was still waiting is published first. [MQTT-3.1.2-8] */
   async #end(session: Session): Promise<void> {
     const { engine, saver } = this.#broker
-    const unclaimed = this.#unclaimed.has(session)
+    const unclaimed = this.moves.unclaimed.has(session)
     const shared = engine.node !== null && !unclaimed
     const will = shared ? this.#takeWill(session) : null
     this.#endHere(session)
@@ -356,7 +318,7 @@ export class Sessions {
     this.#expiring.clear(session)
     this.#wills.clear(session)
     this.#byId.delete(session.id)
-    this.#unclaimed.delete(session)
+    this.moves.unclaimed.delete(session)
     const will = this.#takeWill(session)
     if (will !== null) this.#broker.publishWill(will, session.id)
     this.#broker.unsubscribeAll(session)
@@ -368,7 +330,7 @@ export class Sessions {
     const will = this.#takeWill(session)
     if (will === null) return
     const publish = (): void => this.#broker.publishWill(will, session.id)
-    if (engine.node === null || this.#unclaimed.has(session)) {
+    if (engine.node === null || this.moves.unclaimed.has(session)) {
       publish()
       if (session.persistent) saver.profile(session).catch(() => {})
       return
@@ -395,119 +357,14 @@ export class Sessions {
 
   // ---- Several nodes -------------------------------------------------------------------------
 
-  /** Null: the engine went away first, and the client needs nothing of it. */
-  async #claimInTime(request: ConnectRequest): Promise<Claim | null> {
-    const { clientId, cleanStart, expiry } = request
-    const waits = !(cleanStart && expiry === 0)
-    const broker = this.#broker
-    if (broker.state === 'down') {
-      if (waits) throw away(broker.stateReason)
-      return null
-    }
-    const claiming = this.#own(clientId)
-    const claim = await broker.unlessDown(claiming)
-    if (claim !== null) return claim
-    claiming.then((late) => this.#ownedLate(late)).catch(() => {})
-    if (waits) throw away(broker.stateReason)
-    return null
-  }
-
   /** A client that is owed nothing from before: it may talk at QoS 0 now and is claimed when the engine is back. */
   #goAhead(request: ConnectRequest): Connected {
     const known = this.#byId.get(request.clientId)
     if (known !== undefined) this.#forget(known)
     const session = this.#make(request.clientId, 0)
-    this.#unclaimed.add(session)
+    this.moves.unclaimed.add(session)
     this.#give(session, request)
     return { session, present: false }
-  }
-
-  /** Nobody waits for the claim any more; the session is ours all the same. */
-  async #ownedLate(claim: Claim): Promise<void> {
-    const { stored } = claim
-    if (stored === null) return
-    await this.#releases.get(stored.id)
-    if (!this.has(stored.id)) this.adopt(claim, LAPSED_MS)
-  }
-
-  /** The engine is back. */
-  claimLate(): void {
-    for (const session of [...this.#unclaimed]) {
-      this.#claimLate(session).catch((error: unknown) => {
-        this.#broker.report('session not claimed', `${session.id}: ${String(error)}`)
-      })
-    }
-  }
-
-  async #claimLate(session: Session): Promise<void> {
-    const { engine, saver } = this.#broker
-    const { epoch, stored } = await engine.claim(session.id)
-    if (this.#byId.get(session.id) !== session || !this.#unclaimed.delete(session)) return
-    session.epoch = epoch
-    // What is stored is of an earlier client, whose session ended with the clean start of this one.
-    const will = stored?.profile.will ?? null
-    if (will !== null) this.#broker.publishWill(will, session.id)
-    if (stored !== null || session.will !== null) await saver.profile(session)
-  }
-
-  /**
-   * Another node takes the session: its client goes, what it knows is saved if that still can be, and it is
-   * forgotten here. Resolves when this node is done with it.
-   */
-  release(id: string): Promise<void> {
-    const known = this.#releases.get(id)
-    if (known !== undefined) return known
-    const release = this.#release(id).finally(() => this.#releases.delete(id))
-    this.#releases.set(id, release)
-    return release
-  }
-
-  async #release(id: string): Promise<void> {
-    const settling = this.#settling.get(id)
-    if (settling !== undefined) settling.lost = true
-    const session = this.#byId.get(id)
-    if (session !== undefined) {
-      session.leaving = true
-      this.#takeOver(id)
-      const ours = this.#byId.get(id) === session && !session.claiming
-      if (ours && this.#mustSave(session) && this.#broker.state === 'up') {
-        await this.#broker.saver.profile(session).catch(() => {})
-      }
-      if (this.#byId.get(id) === session) {
-        this.#watch(session)
-        this.#forget(session)
-      }
-    }
-    await this.#ends.get(id)?.catch(() => {})
-  }
-
-  /** Whoever asked for it may have died before taking it: then it is ours again. */
-  #watch(session: Session): void {
-    const { id, epoch } = session
-    if (!session.durable) return
-    this.#released.set(session, session.floor)
-    this.#broker.runtime.after(TAKEN_MS, () => {
-      const { engine, sweep } = this.#broker
-      const over = (): boolean => this.#released.delete(session)
-      if (this.has(id)) over()
-      else {
-        engine.claim(id, epoch).then(
-          (claim) => {
-            this.adopt(claim, DRAINED_MS)
-            over()
-          },
-          (error: unknown) => {
-            if (!(error instanceof EngineError && error.fault === 'fenced')) sweep.doubt()
-            over()
-          },
-        )
-      }
-    })
-  }
-
-  /** Lowest position that sessions may need which are not here, and not surely another node's. */
-  get releasedFloor(): Pos {
-    return Math.min(Number.POSITIVE_INFINITY, ...this.#released.values())
   }
 
   /** It is another node's, or about to be: nothing of it is left here, and nothing published. */
@@ -516,33 +373,9 @@ export class Sessions {
     this.#expiring.clear(session)
     this.#wills.clear(session)
     this.#byId.delete(session.id)
-    this.#unclaimed.delete(session)
+    this.moves.unclaimed.delete(session)
     this.#broker.saver.lost(session)
     this.#broker.unsubscribeAll(session, 'moved')
-  }
-
-  /**
-   * This node may be taken for dead: what has a record may be another node's soon, and its clients are better
-   * off there. Who has none may stay.
-   */
-  lapsed(): void {
-    for (const session of [...this.#byId.values()]) {
-      // What a member of a shared group was lent, others get.
-      if (!this.#mustSave(session) && !session.shares) {
-        this.#unclaimed.add(session)
-        continue
-      }
-      const { link } = session
-      this.#forget(session)
-      link?.close('engine-lost', 'this node has lost touch with the others')
-    }
-  }
-
-  /** Another node claimed it under that epoch, and asking us to let go did not reach us. */
-  lostTo(id: string, epoch: number): void {
-    const session = this.#byId.get(id)
-    if (session === undefined || session.claiming || this.#unclaimed.has(session)) return
-    if (session.epoch < epoch) void this.release(id)
   }
 
   /** Whether somebody here uses it, or is about to. */
@@ -612,23 +445,4 @@ export class Sessions {
     this.#expiring.stop()
     this.#wills.stop()
   }
-}
-
-/** Nobody else can take a session. */
-const NEVER_LOST: Settling = { lost: false }
-
-function abandoned(id: string): EngineError {
-  return new EngineError('failed', `"${id}" left before its turn to connect came`)
-}
-
-function taken(id: string): EngineError {
-  return new EngineError('fenced', `"${id}" connected to another node meanwhile`)
-}
-
-function away(why: string): EngineError {
-  return new EngineError('down', `sessions cannot be taken up just now: ${why}`)
-}
-
-function isExpired({ awaySince, expiry }: Session, at: number): boolean {
-  return awaySince > 0 && awaySince + expiry * 1000 <= at
 }

@@ -153,7 +153,7 @@ export class Sweep {
       const ours = node === engine.node
       if (groups.owns(id)) continue
       if (sessions.has(id)) {
-        if (!ours) sessions.lostTo(id, epoch)
+        if (!ours) sessions.moves.lostTo(id, epoch)
         continue
       }
       if (ours || this.#isGone(node, strange)) found.push({ id, epoch, node, ours })

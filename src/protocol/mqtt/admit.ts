@@ -4,9 +4,9 @@
 import { randomUUID } from 'node:crypto'
 import type { Refusal } from '../../core/access.ts'
 import type { Broker } from '../../core/broker.ts'
+import { SessionLimitError } from '../../core/connecting.ts'
 import { EngineError } from '../../core/engine.ts'
 import type { Session } from '../../core/session.ts'
-import { SessionLimitError } from '../../core/sessions.ts'
 import type { MqttLink } from './link.ts'
 import { type Connack, type Connect, PacketError, Reason } from './packets.ts'
 

@@ -1,8 +1,8 @@
 // The last words of a connection: what DISCONNECT means for the session, and what a client is
 // told when it is turned away or sent away.
 
+import type { Parting } from '../../core/connecting.ts'
 import type { Goodbye } from '../../core/link.ts'
-import type { Parting } from '../../core/sessions.ts'
 import { connack } from './encode.ts'
 import { type Disconnect, PacketError, Reason, type Version } from './packets.ts'
 
