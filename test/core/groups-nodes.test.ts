@@ -1,0 +1,141 @@
+// Shared groups with members at several nodes: where a group begins, who gets what when nodes and members
+// go, and when its record ends.
+
+import { afterEach, describe, expect, test } from 'vitest'
+import { Nodes } from '../support/nodes.ts'
+
+const RECORD = '\u0000share/g/q'
+
+describe('a shared group at several nodes', () => {
+  let nodes: Nodes
+  afterEach(() => nodes.stop())
+
+  test('begins with its first member, also where that one’s node could tell nobody', async () => {
+    nodes = await Nodes.start(2)
+    const ann = await nodes.comes(0, 'ann')
+    nodes.subscribe(0, ann, '$share/g/q', 1)
+    await nodes.pass(100)
+    nodes.node(0).engine.cut = true
+    await nodes.store(1, 'q', 'early')
+    const bob = await nodes.comes(1, 'bob')
+    nodes.subscribe(1, bob, '$share/g/q', 1)
+    await nodes.pass(5_000)
+    expect(nodes.servers.sessions.get(RECORD)?.node).toBe('n1')
+    nodes.node(0).engine.cut = false
+    await nodes.pass(5_000)
+    expect([...ann.hears(), ...bob.hears()]).toEqual(['early'])
+  })
+
+  test('lends a message to nobody before its record says to whom', async () => {
+    nodes = await Nodes.start(2)
+    const ann = await nodes.comes(0, 'ann')
+    nodes.subscribe(0, ann, '$share/g/q', 1)
+    await nodes.pass(5_000)
+    nodes.node(0).engine.save = () => new Promise(() => {})
+    await nodes.store(1, 'q', '1')
+    await nodes.pass(5_000)
+    expect(ann.hears()).toEqual([])
+  })
+
+  test('gives others what the members of a dead node did not acknowledge', async () => {
+    nodes = await Nodes.start(2)
+    const ann = await nodes.comes(0, 'ann')
+    nodes.subscribe(0, ann, '$share/g/q', 1)
+    await nodes.pass(5_000)
+    const bob = await nodes.comes(1, 'bob')
+    nodes.subscribe(1, bob, '$share/g/q', 1)
+    await nodes.store(1, 'q', '1')
+    await nodes.pass(1_000)
+    expect(ann.hears()).toEqual(['1'])
+    nodes.kill(0)
+    await nodes.store(1, 'q', '2')
+    await nodes.pass(10_000)
+    expect(bob.hears()).toEqual(['2'])
+    await nodes.pass(30_000)
+    expect(bob.hears()).toEqual(['1'])
+  })
+
+  test('gives nobody else QoS 2 that is in the record of a dead node’s session', async () => {
+    nodes = await Nodes.start(2)
+    const bob = await nodes.comes(1, 'bob')
+    nodes.subscribe(1, bob, '$share/g/q', 2)
+    await nodes.pass(5_000)
+    const ann = await nodes.comes(0, 'ann')
+    nodes.subscribe(0, ann, '$share/g/q', 2)
+    await nodes.pass(2_000)
+    bob.congested = true
+    await nodes.store(1, 'q', '1', 2)
+    await nodes.pass(1_000)
+    expect(ann.hears()).toEqual(['1'])
+    nodes.kill(0)
+    bob.congested = false
+    await nodes.pass(60_000)
+    expect(bob.hears()).toEqual([])
+    const back = await nodes.comes(1, 'ann')
+    await nodes.pass(1_000)
+    expect(back.sent).toMatchObject([{ payload: '1', qos: 2, duplicate: true }])
+  })
+
+  test('sends QoS 2 only once the group knows that the member has it', async () => {
+    nodes = await Nodes.start(2)
+    const bob = await nodes.comes(1, 'bob')
+    nodes.subscribe(1, bob, '$share/g/q', 2)
+    await nodes.pass(5_000)
+    const ann = await nodes.comes(0, 'ann')
+    nodes.subscribe(0, ann, '$share/g/q', 2)
+    await nodes.pass(2_000)
+    bob.congested = true
+    nodes.node(0).engine.cast = () => {}
+    await nodes.store(1, 'q', '1', 2)
+    await nodes.pass(2_000)
+    expect(ann.hears()).toEqual([])
+    expect(nodes.servers.sessions.get('ann')?.flow?.sending).toMatchObject([{ with: 'g/q' }])
+  })
+
+  test('goes on at another node while its owner stands still, which gives nothing twice', async () => {
+    nodes = await Nodes.start(2)
+    const ann = await nodes.comes(0, 'ann')
+    nodes.subscribe(0, ann, '$share/g/q', 1)
+    await nodes.pass(5_000)
+    const bob = await nodes.comes(1, 'bob')
+    nodes.subscribe(1, bob, '$share/g/q', 1)
+    await nodes.pass(1_000)
+    const { engine, runtime } = nodes.node(0)
+    engine.paused = true
+    runtime.pause()
+    await nodes.store(1, 'q', '1')
+    await nodes.pass(8_000)
+    expect(bob.hears()).toEqual(['1'])
+    engine.paused = false
+    runtime.resume()
+    await nodes.pass(5_000)
+    expect(ann.hears()).toEqual([])
+    expect(nodes.servers.sessions.get(RECORD)?.node).toBe('n1')
+  })
+
+  test('ends when nobody is left, and not while a member is away', async () => {
+    nodes = await Nodes.start(2)
+    const ann = await nodes.comes(0, 'ann')
+    nodes.subscribe(0, ann, '$share/g/q', 1)
+    await nodes.pass(5_000)
+    nodes.goes(0, ann)
+    await nodes.pass(60_000)
+    expect(nodes.servers.sessions.get(RECORD)?.ended).toBe(false)
+    const back = await nodes.comes(0, 'ann')
+    nodes.unsubscribe(0, back, '$share/g/q')
+    if (back.session !== null) await nodes.done(nodes.broker(0).saver.profile(back.session))
+    await nodes.pass(60_000)
+    expect(nodes.servers.sessions.get(RECORD)?.ended).toBe(true)
+  })
+
+  test('ends also when its owner and all its members died', async () => {
+    nodes = await Nodes.start(2)
+    const ann = await nodes.comes(0, 'ann', { expiry: 0, clean: true })
+    nodes.subscribe(0, ann, '$share/g/q', 1)
+    await nodes.pass(5_000)
+    expect(nodes.servers.sessions.get(RECORD)?.node).toBe('n0')
+    nodes.kill(0)
+    await nodes.pass(120_000)
+    expect(nodes.servers.sessions.get(RECORD)?.ended).toBe(true)
+  })
+})
