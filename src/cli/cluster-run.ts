@@ -1,10 +1,11 @@
 // A cluster on this machine, from `cluster up` until it is stopped: parts in their order, the record
 // of them, and what is said to whoever looks on.
 
-import { mkdirSync } from 'node:fs'
+import { accessSync, constants } from 'node:fs'
 import { createServer } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import path from 'node:path'
+import { makeFolder } from '../engine/folder.ts'
 import { ClusterPart } from './cluster-part.ts'
 import { type Kind, type PlannedPart, PORTS, planCluster } from './cluster-plan.ts'
 import { isRunning, readRecord, removeRecord, writeRecord } from './cluster-record.ts'
@@ -42,7 +43,7 @@ export class Cluster {
   async start(): Promise<void> {
     const { folder } = this.#wish
     const logs = path.join(folder, 'logs')
-    mkdirSync(logs, { recursive: true })
+    prepareFolder(folder, logs)
     await this.#clearAway()
     const plan = await this.#plan()
     await refuseTaken(plan)
@@ -138,6 +139,21 @@ export class Cluster {
       nats,
       haproxy: 'missing' in haproxy ? null : haproxy,
     })
+  }
+}
+
+/** @throws Error for people. */
+function prepareFolder(folder: string, logs: string): void {
+  try {
+    makeFolder(logs)
+    accessSync(folder, constants.W_OK)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new Error(
+      `${folder} cannot be written as the folder of a cluster (${code ?? message}); name another, as in ` +
+        '`partyline cluster up ./elsewhere`',
+      { cause: error },
+    )
   }
 }
 

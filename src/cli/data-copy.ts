@@ -40,10 +40,10 @@ export async function copy(
   flags: Readonly<Record<string, unknown>>,
   tell: (line: string) => void,
 ): Promise<string[]> {
-  const settings = settingsFromShell({ ...flags, engine: servers }, process.env)
-  if (settings.engine === 'memory' || settings.engine === 'disk') {
+  if (!/^(nats|tls):/.test(servers)) {
     throw new Error(`a folder is copied to NATS servers, nats://HOST:PORT,…, not to "${servers}"`)
   }
+  const settings = settingsFromShell({ ...flags, engine: servers }, process.env)
   const { logBytes } = settings
   const options = {
     ...natsOptions(settings),

@@ -216,14 +216,18 @@ export class DataFolder {
 /** Makes the folder and those it stands in, for this user alone. Throws the system's error. */
 export function makeFolder(directory: string): void {
   // Not `recursive`: that never ends where a folder that is there says it is not, as /proc does.
-  if (fs.existsSync(directory)) return
+  if (isFolder(directory)) return
   const parent = path.dirname(directory)
   if (parent !== directory) makeFolder(parent)
   try {
     fs.mkdirSync(directory, { mode: 0o700 })
   } catch (error) {
-    if (!isErrno(error, 'EEXIST') || !fs.statSync(directory).isDirectory()) throw error
+    if (!isErrno(error, 'EEXIST') || !isFolder(directory)) throw error
   }
+}
+
+function isFolder(directory: string): boolean {
+  return fs.statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true
 }
 
 interface Meta {

@@ -142,10 +142,13 @@ function readEngine(option: Option, raw: Raw): string {
   const parts = String(raw.value)
     .split(',')
     .map((part) => part.trim())
-  const isCluster = parts.every((part) => /^(nats|tls):\/\/[^/]+$/.test(part))
+  const isCluster = parts.every((part) => /^(nats|tls):\/\/[^/]+$/.test(part) && URL.canParse(part))
   const text = parts.join(',')
   if (isCluster || text === 'memory' || text === 'disk') return text
-  return refuse(option, raw, `is one of ${option.choices.join(', ')}`)
+  // Whoever writes a colon or a list means a cluster. A password in an address is for nobody's log.
+  const example = /[:,]/.test(text) ? 'nats://localhost:4222' : exampleOf(option)
+  const shown = { ...raw, value: text.replace(/\/\/[^@/]*@/g, '//') }
+  return refuse(option, shown, `is one of ${option.choices.join(', ')}`, example)
 }
 
 function readYes(option: Option, raw: Raw): boolean {
@@ -213,8 +216,12 @@ export function amount(option: Option, value: number): string {
   return unit === undefined ? String(value) : `${value / unit[1]}${unit[0]}`
 }
 
-function refuse(option: Option, raw: Raw, expected: string): never {
-  const example = exampleOf(option)
+function refuse(
+  option: Option,
+  raw: Raw,
+  expected: string,
+  example: string = exampleOf(option),
+): never {
   if (raw.name === 'port') {
     throw new ConfigError(
       option.key,

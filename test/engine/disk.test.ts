@@ -108,6 +108,14 @@ describe('what is on disk', () => {
     expect(notes).toEqual([])
   })
 
+  test('a file is no folder', async () => {
+    const directory = path.join(folder, 'file')
+    fs.writeFileSync(directory, '')
+    await expect(start({ directory })).rejects.toThrow(
+      `${directory} cannot be written as a data folder (EEXIST); choose another with --data`,
+    )
+  })
+
   test.runIf(process.platform === 'linux')(
     'a folder that cannot be made is refused in one sentence',
     async () => {

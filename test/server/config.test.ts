@@ -111,6 +111,21 @@ describe('settings', () => {
     }
   })
 
+  it('say how addresses of NATS servers are written, and never a password', () => {
+    for (const wrong of [
+      'localhost:4222',
+      'a:4222,b:4222',
+      'nats://a:x',
+      'nats://a,b',
+      'http://a',
+    ]) {
+      const { message } = errorOf(() => settingsFromShell({ engine: wrong }, {}))
+      expect(message, wrong).toMatch(/; try --engine nats:\/\/localhost:4222$/)
+    }
+    const { message } = errorOf(() => settingsFromShell({ engine: 'nats://ann:secret@a:x' }, {}))
+    expect(message).not.toMatch(/secret/)
+  })
+
   it('may be partial in code, down to a single limit', () => {
     const settings = settingsFromCode({ ports: [0], limits: { lineBytes: 100 } })
     expect(settings.ports).toEqual([0])

@@ -134,6 +134,16 @@ describeWith(['nats-server', 'haproxy'], 'a cluster on this machine', () => {
     expect(all.filter(isThere)).toEqual([])
   })
 
+  test('what cannot be its folder is said so, at once', async () => {
+    const file = path.join(folder, 'file')
+    fs.writeFileSync(file, '')
+    for (const wrong of [file, ...(process.platform === 'linux' ? ['/proc/none'] : [])]) {
+      const { status, output } = await cluster(['up', wrong, '--port', String(port)])
+      expect(status).toBe(1)
+      expect(output).toMatch(/cannot be written as the folder of a cluster .* name another/)
+    }
+  })
+
   test('without nats-server it says in one sentence what to do', async () => {
     const missing = { PARTYLINE_NATS_SERVER: process.execPath }
     const { status, output } = await cluster(['up', folder, '--port', String(port)], missing)

@@ -43,7 +43,9 @@ describeWith(['nats-server'], 'access to NATS', (programs) => {
     const { address } = cluster!.servers[0]!
     await cluster!.clear({ user: 'ann', pass: 'p@ss' })
     await trying(lines, { servers: [`nats://ann:p%40ss@${address}`] })
-    await expect(trying(lines, {})).rejects.toThrow(/correct the addresses, credentials or TLS/)
+    await expect(trying(lines, {})).rejects.toThrow(
+      /^the NATS server at 127.0.0.1:\d+ refused who this node says it is .*; give --nats-user/,
+    )
     // The password is in no error.
     const wrong = trying(lines, { servers: [`nats://ann:secret@${address}`] })
     await expect(wrong).rejects.not.toThrow(/secret/)
@@ -58,6 +60,23 @@ describeWith(['nats-server'], 'access to NATS', (programs) => {
     const nkeyFile = path.join(folder, 'user.nk')
     fs.writeFileSync(nkeyFile, `${new TextDecoder().decode(pair.getSeed())}\n`)
     await trying([`authorization { users: [{ nkey: ${pair.getPublicKey()} }] }`], { nkeyFile })
+    const missing = path.join(folder, 'missing')
+    for (const given of [
+      { nkeyFile: missing },
+      { credentialsFile: missing },
+      { tls: { caFile: missing } },
+    ]) {
+      await expect(trying([], given)).rejects.toThrow(
+        `${missing} for the NATS servers cannot be read (ENOENT); correct its path or its permissions`,
+      )
+    }
+  })
+
+  test('more copies than servers are refused, and what to do about it is said', async () => {
+    cluster = await NatsCluster.start(programs['nats-server'], 1)
+    await expect(trying([], { replicas: 3 })).rejects.toThrow(
+      /fewer of them, in one cluster, than copies were asked for; start more, or ask for fewer with --replicas/,
+    )
   })
 
   test('TLS with certificates of both sides', async () => {

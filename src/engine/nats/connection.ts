@@ -3,6 +3,7 @@
 
 import fs from 'node:fs'
 import {
+  AuthorizationError,
   type ConnectionOptions,
   connect,
   credsAuthenticator,
@@ -26,18 +27,15 @@ export class Connection {
     void this.#watch(notify)
   }
 
-  /** Throws a person-readable Error when no server answers or one is too old. */
+  /** Throws a person-readable Error when no server answers, or one refuses us or is too old. */
   static async open(options: NatsOptions, name: string): Promise<Connection> {
-    const { servers, notify = () => {} } = options
+    const { notify = () => {} } = options
+    const wanted = connectionOptions(options, name)
     let nc: NatsConnection
     try {
-      nc = await connect(connectionOptions(options, name))
+      nc = await connect(wanted)
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error)
-      throw new Error(
-        `no NATS server answered at ${servers.map(withoutSecrets).join(', ')} (${why}): start nats-server there, or correct the addresses, credentials or TLS options`,
-        { cause: error },
-      )
+      throw refusal(options, error)
     }
     const old = tooOld(nc.info?.version ?? '')
     if (old !== null) {
@@ -96,8 +94,22 @@ export class Connection {
   }
 }
 
+function refusal({ servers }: NatsOptions, error: unknown): Error {
+  const where = servers.map(withoutSecrets).join(', ')
+  const why = error instanceof Error ? error.message : String(error)
+  const text =
+    error instanceof AuthorizationError
+      ? `the NATS server at ${where} refused who this node says it is (${why}); give --nats-user and the variable ` +
+        'PARTYLINE_NATS_PASSWORD, --nats-token, --nats-creds or --nats-nkey, whichever it asks for, or correct them'
+      : `no connection to a NATS server at ${where} (${why}): start nats-server there, or correct the addresses, ` +
+        'credentials or TLS options'
+  return new Error(text, { cause: error })
+}
+
 function connectionOptions(options: NatsOptions, name: string): ConnectionOptions {
   const { servers, tls, user, password, token } = options
+  // The library reads them itself when it connects, and would not say which of them it was.
+  for (const file of [tls?.caFile, tls?.certFile, tls?.keyFile]) if (file) contentsOf(file)
   const addresses = servers.map(address)
   const secure = tls !== undefined || addresses.some(({ secure }) => secure)
   const known = addresses.find(({ user }) => user !== '')
@@ -127,11 +139,24 @@ function connectionOptions(options: NatsOptions, name: string): ConnectionOption
 
 function authenticatorOf(options: NatsOptions): ConnectionOptions['authenticator'] {
   const { credentialsFile, nkeyFile } = options
-  if (credentialsFile !== undefined) return credsAuthenticator(fs.readFileSync(credentialsFile))
+  if (credentialsFile !== undefined) return credsAuthenticator(contentsOf(credentialsFile))
   if (nkeyFile !== undefined) {
-    return nkeyAuthenticator(Buffer.from(fs.readFileSync(nkeyFile, 'utf8').trim()))
+    return nkeyAuthenticator(Buffer.from(contentsOf(nkeyFile).toString('utf8').trim()))
   }
   return undefined
+}
+
+/** Throws an Error for people that names the file. */
+function contentsOf(file: string): Buffer {
+  try {
+    return fs.readFileSync(file)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new Error(
+      `${file} for the NATS servers cannot be read (${code ?? message}); correct its path or its permissions`,
+      { cause: error },
+    )
+  }
 }
 
 interface Address {

@@ -230,6 +230,17 @@ function isElecting(error: unknown): boolean {
   return error instanceof ApiError && error.code === 503 && error.errCode === 10008
 }
 
+/** What to do when the servers refuse a stream. */
+function advice(error: ApiError): string {
+  if (isElecting(error)) {
+    return 'they are not enough to elect a leader; start the others, of three at least two, and look whether their routes name each other'
+  }
+  if (isTooFewServers(error)) {
+    return 'there are fewer of them, in one cluster, than copies were asked for; start more, or ask for fewer with --replicas'
+  }
+  return 'give them what is missing, or ask for less with --log-bytes'
+}
+
 function readable(error: unknown, name: string): Error {
   if (error instanceof Unanswered) {
     return new Error(
@@ -238,9 +249,10 @@ function readable(error: unknown, name: string): Error {
     )
   }
   if (error instanceof ApiError) {
-    return new Error(`the NATS servers did not make the stream ${name}: ${error.message}`, {
-      cause: error,
-    })
+    return new Error(
+      `the NATS servers did not make the stream ${name} (${error.message}): ${advice(error)}`,
+      { cause: error },
+    )
   }
   return error instanceof Error ? error : new Error(String(error))
 }
