@@ -298,21 +298,25 @@ export class Lender extends Cursor {
 
   // ---- What nodes are done with --------------------------------------------------------------
 
-  /** That node is done with it: it is told once the record says so. */
+  /**
+   * That node is done with it, and told once the record says so. It need not be the one that it was lent to: a session
+   * that keeps the message for itself may have gone to another.
+   */
   finish(pos: Pos, node: string): void {
     const loan = this.#open.get(pos)
-    const theirs = loan !== undefined && (loan.node === null || loan.node === node)
-    if (theirs) {
+    if (loan !== undefined) {
       this.#open.delete(pos)
       this.#pool.delete(pos)
       this.#mine.delete(pos)
       this.#messages.delete(pos)
-      this.#remotes.get(node)?.lent.delete(pos)
+      if (loan.node !== null) this.#remotes.get(loan.node)?.lent.delete(pos)
     }
     const isHere = node === this.#here.self
-    if (!theirs && !this.#record.isFinishing(pos)) this.#confirm(pos, node)
+    if (loan === undefined && !this.#record.isFinishing(pos)) this.#confirm(pos, node)
     // Another node repeats itself until it is told.
-    else if (theirs || isHere) this.#record.finish(pos, node, !isHere || loan?.exact !== false)
+    else if (loan !== undefined || isHere) {
+      this.#record.finish(pos, node, !isHere || loan?.exact !== false)
+    }
   }
 
   #confirm(pos: Pos, node: string): void {

@@ -365,8 +365,9 @@ export class Lending implements Here {
   }
 
   heard(from: string, kind: number, reader: Reader): void {
-    if (kind === Kind.report) this.#lender?.heard(from, readReport(reader))
-    else this.#heardLent(from, reader)
+    if (kind === Kind.lent) this.#heardLent(from, reader)
+    // What a dead node said before is not to bring it back: nobody would tell a second time that it died.
+    else if (!this.#broker.sweep.isDead(from)) this.#lender?.heard(from, readReport(reader))
   }
 
   #heardLent(from: string, reader: Reader): void {

@@ -76,6 +76,31 @@ describe('a shared group at several nodes', () => {
     expect(back.sent).toMatchObject([{ payload: '1', qos: 2, duplicate: true }])
   })
 
+  test('gives nobody else QoS 2 that its member completed elsewhere before its node was dead', async () => {
+    nodes = await Nodes.start(3)
+    const bob = await nodes.comes(1, 'bob')
+    nodes.subscribe(1, bob, '$share/g/q', 2)
+    await nodes.pass(5_000)
+    const ann = await nodes.comes(0, 'ann')
+    nodes.subscribe(0, ann, '$share/g/q', 2)
+    await nodes.pass(2_000)
+    bob.congested = true
+    nodes.node(0).engine.cast = () => {}
+    await nodes.store(1, 'q', '1', 2)
+    await nodes.pass(200)
+    nodes.kill(0)
+    const back = await nodes.comes(2, 'ann')
+    await nodes.pass(2_000)
+    expect(back.hears()).toEqual(['1'])
+    back.session?.received(1, false)
+    await nodes.pass(200)
+    back.session?.completed(1)
+    back.congested = true
+    bob.congested = false
+    await nodes.pass(60_000)
+    expect(bob.hears()).toEqual([])
+  })
+
   test('sends QoS 2 only once the group knows that the member has it', async () => {
     nodes = await Nodes.start(2)
     const bob = await nodes.comes(1, 'bob')
