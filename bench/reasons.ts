@@ -10,8 +10,8 @@ export const reasons: Readonly<Record<string, string>> = {
     'a lookup among so many names waits for memory that is in no cache, where the floor looks at no topic at all. Fewer places in ' +
     'memory for each topic would help.',
   '1to1-16KiB':
-    'the copying of bytes by the kernel is most of it; a frame that two reads split is copied twice more. Larger reads split fewer, ' +
-    'but then the memory does not stay in the cache.',
+    'the copying of bytes by the kernel is most of it; a frame that two reads split is copied twice more. Forwarding the beginning of a ' +
+    'frame before its end has come would spare that.',
   '1000to1':
     'each message is a read of its own, whatever the broker; what Node and libuv add to each is what is missing to the floor. ' +
     'Only another way into the kernel (io_uring) would change that.',
@@ -20,8 +20,7 @@ export const reasons: Readonly<Record<string, string>> = {
   'qos1-w1':
     'a message at a time costs two reads and two writes of the kernel, in every broker, and the client waits for all of them: ' +
     'that alone is about what Mosquitto takes. Only another way into the kernel (io_uring) could be twice as fast.',
-  'latency-1k':
-    'on an idle machine a message is two wakings of a process; Node asks the kernel once more before it sleeps.',
+  'latency-1k': 'a message is two wakings of a process, and what Node and libuv do between them.',
 }
 
 export const UNKNOWN = 'not looked into yet.'
