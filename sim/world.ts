@@ -2,16 +2,14 @@
 // decides what happens next. In the end all becomes quiet, and what was promised must have been kept.
 
 import { Broker } from '../src/core/broker.ts'
-import type { Engine } from '../src/core/engine.ts'
 import type { Topic } from '../src/core/topics.ts'
 import type { QoS } from '../src/core/types.ts'
-import { DiskEngine } from '../src/engine/disk.ts'
-import { MemoryEngine } from '../src/engine/memory.ts'
 import { MqttDoor } from '../src/protocol/mqtt/door.ts'
 import { Chance } from './chance.ts'
 import { type ClientPlan, type Connection, SimClient, type WillPlan } from './client.ts'
 import { Clock, SimRuntime } from './clock.ts'
-import { Disk, SimEngine } from './engine.ts'
+import { Disk } from './engine.ts'
+import { type EngineOfLife, engineOf } from './engine-of-life.ts'
 import { Ledger, Violation } from './ledger.ts'
 import { draw, drawDisk, type Plan } from './plan.ts'
 import { Medium, SimPlace } from './storage.ts'
@@ -34,13 +32,10 @@ const STOP_MS = 3_000
 const TURNS_MAX = 200_000
 
 /** One life of the broker's process. */
-interface Life {
+interface Life extends EngineOfLife {
   readonly runtime: SimRuntime
   readonly broker: Broker
   readonly door: MqttDoor
-  readonly engine: Engine
-  /** What is below the engine; null when nothing outlives the process. */
-  readonly storage: { calm: boolean; crash(): void } | null
 }
 
 export interface Outcome {
@@ -119,7 +114,15 @@ export class World {
       if (topic === null) throw new Violation(`the disk holds the topic ${JSON.stringify(name)}`)
       return topic
     }
-    const { engine, storage } = this.#engine(runtime, topicOf)
+    const { engine, storage } = engineOf(plan, {
+      runtime,
+      topicOf,
+      clock,
+      chance: this.#chance,
+      disk: this.#disk,
+      medium: this.medium,
+      moment: () => this.#end(runtime),
+    })
     const broker: Broker = new Broker({
       engine,
       runtime,
@@ -148,30 +151,6 @@ export class World {
     this.#starting = null
     this.#life = life
     this.watch.booted(broker)
-  }
-
-  #engine(runtime: SimRuntime, topicOf: (name: string) => Topic): Pick<Life, 'engine' | 'storage'> {
-    const { clock, plan } = this
-    if (plan.engine === 'memory') {
-      const { memoryLogBytes = 1e9 } = plan.limits
-      return { engine: new MemoryEngine(runtime, { memoryLogBytes }), storage: null }
-    }
-    if (plan.engine === 'simulated') {
-      const engine = new SimEngine(this.#disk, clock, runtime, this.#chance, plan.engineFaults)
-      engine.topicOf = topicOf
-      return { engine, storage: engine }
-    }
-    const place = new SimPlace(this.medium, clock, runtime, this.#chance, plan.storage)
-    place.onMoment = () => this.#end(runtime)
-    const engine = new DiskEngine({
-      directory: place,
-      runtime,
-      resolve: (bytes, start, length) => topicOf(bytes.toString('utf8', start, start + length)),
-      logBytes: plan.storage.cap,
-      reserveBytes: plan.storage.reserve,
-      reserveSequences: plan.storage.block,
-    })
-    return { engine, storage: place }
   }
 
   #start(): void {
@@ -233,6 +212,12 @@ export class World {
     if (life === null) this.clock.at(1, () => wire.killed())
     else {
       this.watch.opened(client, wire)
+      const noted = wire.onParted
+      wire.onParted = (why) => {
+        noted(why)
+        // The broker may give what it lent to others before the client knows.
+        this.ledger.lost(client.generation, this.clock.turns)
+      }
       life.door.open(wire)
     }
     return wire
