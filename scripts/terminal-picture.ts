@@ -116,7 +116,9 @@ function pieces(line: string): { text: string; at: number; colour: string }[] {
       colour = COLOURS[Number(codes.split(';').at(-1))] ?? INK
       continue
     }
-    if (part.trim() !== '') found.push({ text: part, at, colour })
+    // Browsers drop spaces at the beginning, whatever xml:space says: what follows them is placed instead.
+    const text = part.trimStart()
+    if (text !== '') found.push({ text, at: at + part.length - text.length, colour })
     at += part.length
   }
   return found
