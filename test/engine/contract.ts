@@ -308,7 +308,10 @@ export function describeEngine(name: string, bench: Bench): void {
       expect(all.map((text) => Number(text.split(' ')[0]))).toEqual([
         0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
       ])
-      expect(payloads((await engine.read(3072, 4096)).records, 3072)).toEqual([`3 ${big}`])
+      // On a busy machine the time for one read is over after the first record, too.
+      const { records: some, scanned: end } = await engine.read(3072, 4096)
+      const rest = end < 4096 ? (await engine.read(end, 4096)).records : []
+      expect(payloads([...some, ...rest], 3072)).toEqual([`3 ${big}`])
     })
 
     test('reads a record that begins before the position asked for', async () => {

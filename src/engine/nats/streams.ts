@@ -75,7 +75,10 @@ export class Streams {
       try {
         const info = await this.#ensureOne(this.#logConfig(identity, bytes))
         if (logBytes === undefined && info.config.max_bytes < LOG_BYTES) {
-          this.#notify(`the log holds ${info.config.max_bytes} bytes: the servers grant no more`)
+          const { max_bytes } = info.config
+          this.#notify(
+            `the log holds ${max_bytes} bytes: it was made so with --log-bytes, or the servers grant no more`,
+          )
         }
         return info
       } catch (error) {
