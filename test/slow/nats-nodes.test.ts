@@ -10,6 +10,7 @@ import { Intents } from '../../src/engine/nats/intents.ts'
 import type { NatsOptions } from '../../src/engine/nats/options.ts'
 import { Names } from '../../src/engine/nats/options.ts'
 import { Reader } from '../../src/engine/nats/reader.ts'
+import { lifetime } from '../../src/engine/nats/retained.ts'
 import {
   faultOf,
   flowOf,
@@ -314,6 +315,8 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     gate.mend()
     // Its client went to the other node when this one did not answer.
     expect(await late).toBe('fenced')
+    // Nor may one that waited for something else before it began.
+    expect(await faultOf(a.engine.claim('ann', undefined, a.engine.now() - 4_000))).toBe('fenced')
     expect(b.kicks).toEqual([])
     // A client that comes now takes it.
     await a.engine.claim('ann')
@@ -365,6 +368,11 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     await until('the others know', () => b.retainedOf('u') === 'x' && c.retainedOf('u') === 'x')
     await b.engine.retain([{ topic: 'u', message: null, pos }])
     await until('the others know', () => c.retainedOf('u') === null)
+    // The servers forget by themselves what expires.
+    const brief = message('v', 'x', { retain: true, expires: 1_700_000_060_000 })
+    expect(lifetime(brief)).toEqual({ ttl: '3660s' })
+    await a.engine.retain([{ topic: 'v', message: brief, pos }])
+    await until('the others know', () => b.retainedOf('v') === 'x')
     // What is older than the stored one is not stored.
     await b.engine.retain([{ topic: 't', message: message('t', 'old', { qos: 0 }), pos: 1 }])
     const d = await start('d')

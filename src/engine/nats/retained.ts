@@ -11,8 +11,8 @@ import { type Reader, type Stored, storedOf } from './reader.ts'
 import { Register } from './register.ts'
 import { tokenOf } from './session-record.ts'
 
-/** How long a removal is remembered, for nodes that were cut off. */
-const REMOVAL_TTL = '1h'
+/** Seconds for which a removal is remembered, for nodes that were cut off. */
+const REMOVAL_S = 3_600
 /** Milliseconds of silence after which changes that were not heard are looked for. */
 const SILENCE_MS = 5_000
 const HOLE_MS = 50
@@ -223,7 +223,7 @@ export class NatsRetained {
         bytes,
         expected,
         isMine: (stored) => stored.data.equals(bytes),
-        ...(message.payload.length === 0 ? { ttl: REMOVAL_TTL } : {}),
+        ...lifetime(message),
       })
       if ('seq' in outcome) {
         this.#changed(token, outcome.seq, message, pos)
@@ -243,6 +243,13 @@ export class NatsRetained {
       return 0
     }
   }
+}
+
+/** How long the servers keep a change: one that expires would else be there for ever, and nobody would remove it. */
+export function lifetime({ payload, at, expires }: Message): { ttl?: string } {
+  if (payload.length === 0) return { ttl: `${REMOVAL_S}s` }
+  if (expires === Number.POSITIVE_INFINITY) return {}
+  return { ttl: `${Math.ceil((expires - at) / 1000) + REMOVAL_S}s` }
 }
 
 function removal(topic: Topic): Message {

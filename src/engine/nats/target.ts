@@ -13,6 +13,7 @@ import { Api, ApiError, ErrCode, isFull, isPassing, Patience, sleep } from './ap
 import { Connection } from './connection.ts'
 import { Names, type NatsOptions } from './options.ts'
 import { Reader } from './reader.ts'
+import { lifetime } from './retained.ts'
 import { decodeSession, encodeSession, tokenOf } from './session-record.ts'
 import { Streams } from './streams.ts'
 
@@ -171,7 +172,9 @@ export class Target {
   async retain(message: Message, pos: Pos): Promise<void> {
     const token = tokenOf(message.topic.bytes)
     const bytes = this.#codec.encodeRetained(Buffer.from(token), message, pos)
-    await this.#store(this.#names.subject('r', token), bytes, {})
+    const { ttl } = lifetime(message)
+    const headers = ttl === undefined ? {} : { 'Nats-TTL': ttl }
+    await this.#store(this.#names.subject('r', token), bytes, headers)
   }
 
   /**
