@@ -5,6 +5,8 @@ import { World } from '../sim/world.ts'
 
 const SEEDS = 200
 const DISK_SEEDS = 150
+/** A retained QoS 0 message that came back after it was removed, where few topics are remembered. */
+const MENDED = [30_758]
 
 describe('the simulation', () => {
   it(`keeps every promise in ${SEEDS} seeds`, { timeout: 60_000 }, async () => {
@@ -25,7 +27,8 @@ describe('the simulation', () => {
 
   it(`keeps every promise over ${DISK_SEEDS} bad disks`, { timeout: 60_000 }, async () => {
     const total = { acknowledged: 0, kills: 0, stops: 0, torn: 0, full: 0, broken: 0 }
-    for (let seed = 1; seed <= DISK_SEEDS; seed++) {
+    const seeds = Array.from({ length: DISK_SEEDS }, (_, i) => i + 1)
+    for (const seed of [...seeds, ...MENDED]) {
       const outcome = await new World(seed, 'disk').run().catch((error: unknown) => {
         throw new Error(`seed ${seed} (npm run sim:disk -- --seed ${seed} --trace)`, {
           cause: error,

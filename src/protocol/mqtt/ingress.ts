@@ -391,7 +391,9 @@ export class Ingress {
 
   /** What is removed leaves no place in the log to compare with, so it must not be kept after that either. */
   #supersede(topic: Topic): void {
-    const rest = (this.#later as Later[]).filter(({ message }) => message.topic !== topic)
+    // By name: a topic that was forgotten meanwhile is another object now.
+    const { name } = topic
+    const rest = (this.#later as Later[]).filter(({ message }) => message.topic.name !== name)
     this.#later = rest.length > 0 ? rest : null
   }
 
