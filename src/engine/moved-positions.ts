@@ -93,14 +93,15 @@ export function movedFlow(
   isRetained: (topic: string, pos: Pos) => boolean,
 ): SessionFlow {
   const sending: SendRun[] = []
-  for (const { packetId, positions, state, retained } of flow.sending) {
+  for (const run of flow.sending) {
+    const { packetId, positions, state, retained } = run
     positions.forEach((pos, i) => {
       const topic = retained?.[i]
       const stored = topic === undefined ? moved.has(pos) : isRetained(topic, pos)
       // A PUBREL needs no message.
       const owed = stored || state === SendState.released
       const next = ((packetId - 1 + i) % IDENTIFIERS) + 1
-      if (owed) append(sending, next, moved.of(pos), state, topic)
+      if (owed) append(sending, next, moved.of(pos), run, topic)
     })
   }
   return { ...flow, cursor: moved.of(flow.cursor), sending, log }
@@ -108,23 +109,32 @@ export function movedFlow(
 
 const IDENTIFIERS = 65_535
 
-type Building = { packetId: number; positions: Pos[]; state: SendState; retained?: string[] }
+interface Building extends SendRun {
+  readonly positions: Pos[]
+  readonly retained?: string[]
+}
 
 /** Adds to the last run what continues it; identifiers in between are free. */
 function append(
   runs: SendRun[],
   packetId: number,
   pos: Pos,
-  state: SendState,
+  { state, with: party }: SendRun,
   topic: string | undefined,
 ): void {
   const last = runs[runs.length - 1] as Building | undefined
   const next =
     last === undefined ? 0 : ((last.packetId - 1 + last.positions.length) % IDENTIFIERS) + 1
-  const same = last?.state === state && (last.retained === undefined) === (topic === undefined)
-  if (last === undefined || !same || next !== packetId) {
-    const run = { packetId, positions: [pos], state }
-    runs.push(topic === undefined ? run : { ...run, retained: [topic] })
+  const same = last?.state === state && last.with === party
+  const alike = (last?.retained === undefined) === (topic === undefined)
+  if (last === undefined || !same || !alike || next !== packetId) {
+    runs.push({
+      packetId,
+      positions: [pos],
+      state,
+      ...(topic === undefined ? {} : { retained: [topic] }),
+      ...(party === undefined ? {} : { with: party }),
+    })
     return
   }
   last.positions.push(pos)

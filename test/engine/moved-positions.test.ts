@@ -95,3 +95,19 @@ test('packet identifiers stay with their messages, those of missing messages are
   })
   expect(movedFlow({ ...flow, sending: [] }, positions, 'new', never).sending).toEqual([])
 })
+
+test('who a message is with stays said', () => {
+  const run = { packetId: 1, state: SendState.published }
+  const flow: SessionFlow = {
+    ...flowOf('old', 1_024),
+    sending: [
+      { ...run, positions: [1_024, 1_026], with: 'a' },
+      { ...run, positions: [1_025] },
+    ],
+  }
+  const positions = moved([1_024, 1_025, 1_026], [1_024, 1_025, 1_026])
+  expect(movedFlow(flow, positions, 'new', never).sending).toEqual([
+    { ...run, positions: [7_168, 7_170], with: 'a' },
+    { ...run, positions: [7_169] },
+  ])
+})

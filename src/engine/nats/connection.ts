@@ -71,6 +71,9 @@ export class Connection {
 
   async close(): Promise<void> {
     this.#onChange = () => {}
+    // Whoever still has something to say later finds that nobody is told any more.
+    this.#connected = false
+    this.#lostAt = performance.now()
     for (const listener of this.#onLost) listener()
     await this.nc.close()
   }

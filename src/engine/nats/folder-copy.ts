@@ -3,13 +3,15 @@
 // there; a copy that was interrupted is made again from the beginning.
 
 import { EngineError } from '../../core/engine.ts'
-import { isGroupRecord } from '../../core/share.ts'
+import { begunAfter } from '../../core/loan-record.ts'
+import { groupOfRecord, isGroupRecord } from '../../core/share.ts'
 import { Topic } from '../../core/topics.ts'
 import {
   type Message,
   type Pos,
   RECORD_BYTES_MAX,
   RECORD_MESSAGES_MAX,
+  type SessionProfile,
   type StoredSession,
 } from '../../core/types.ts'
 import { DataFolder } from '../folder.ts'
@@ -148,6 +150,7 @@ class FolderCopy {
   /** Positions of retained messages that a session has under way, by topic. */
   readonly #retainedAt = new Map<string, Pos>()
   #floor: Pos = Number.POSITIVE_INFINITY
+  #before: Pos = 0
 
   constructor(store: Store, target: Target, found: Inspection, events: CopyEvents) {
     this.#store = store
@@ -159,8 +162,8 @@ class FolderCopy {
   }
 
   async run(): Promise<Copied> {
-    const before = await this.#target.before()
-    const moved = new MovedPositions(await this.#named(), before)
+    this.#before = await this.#target.before()
+    const moved = new MovedPositions(await this.#named(), this.#before)
     const messages = await this.#copyLog(moved)
     const { sessions, groups, lost } = await this.#copySessions(moved)
     const retained = await this.#copyRetained(moved)
@@ -245,7 +248,7 @@ class FolderCopy {
       const there: StoredSession = {
         id,
         epoch,
-        profile: movedProfile(profile, moved),
+        profile: isGroupRecord(id) ? begunAt(id, this.#before) : movedProfile(profile, moved),
         // Positions of another log mean nothing here either: it begins anew, and says so.
         flow: known ? movedFlow(flow, moved, this.#target.log, isRetained) : flow,
       }
@@ -323,6 +326,12 @@ class FolderCopy {
     }
     return topic
   }
+}
+
+/** A group's profile: its members asked for nothing earlier than this, so its cursor alone says where it is. */
+function begunAt(id: string, before: Pos): SessionProfile {
+  const key = groupOfRecord(id)
+  return begunAfter(before, key.slice(key.indexOf('/') + 1))
 }
 
 /** The folder was found sound a moment ago. */
