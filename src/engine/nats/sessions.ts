@@ -74,7 +74,8 @@ export class NatsSessions {
 
   /** With `epoch` only if nobody claimed it since that one; else rejects `fenced` and disturbs nobody. */
   claim(id: string, epoch?: number): Promise<Claim> {
-    return this.#inTurn(id, () => this.#claim(id, epoch))
+    const asked = this.#deps.now()
+    return this.#inTurn(id, () => this.#claim(id, epoch, asked))
   }
 
   /** `group` is the append whose QoS 2 messages are saved here first. */
@@ -161,17 +162,15 @@ export class NatsSessions {
 
   // ---- Claiming ------------------------------------------------------------------------------
 
-  async #claim(id: string, since: number | undefined): Promise<Claim> {
+  async #claim(id: string, since: number | undefined, asked: number): Promise<Claim> {
     const { token, subject } = this.#placeOf(id)
     const mine = this.#owned.get(id)
-    const began = performance.now()
-    const asked = this.#deps.now()
     let seq = 0
     let record: SessionRecord | null = null
     // A claim that was held up must not take the session from where its client went meanwhile.
     const yieldTo = (found: Stored | null, known: number | null): void => {
       const theirs = found && this.#decode(found)
-      if (found === null || theirs === null || performance.now() - began < LATE_MS) return
+      if (found === null || theirs === null || this.#deps.now() - asked < LATE_MS) return
       const isNew = epochOf(theirs, found.seq) !== known && found.time > asked - SKEW_MS
       if (isNew && this.#ownerOf(theirs) !== '') throw overtaken(id)
     }
