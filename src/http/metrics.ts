@@ -88,7 +88,7 @@ function gauges(broker: Broker, { ready, uptime }: ServerFigures): Gauge[] {
     ['partyline_log_bytes', 'Bytes of the log of QoS 1 and 2 messages.', log.bytes],
     ['partyline_log_bytes_limit', 'Bytes the log may hold.', log.cap],
     ['partyline_uptime_seconds', 'Seconds since the server started.', uptime],
-    ['serverresident_memory_bytes', 'Resident memory, mapped files included.', memory.rss],
+    ['process_resident_memory_bytes', 'Resident memory, mapped files included.', memory.rss],
     ['nodejs_heap_used_bytes', 'Bytes of JavaScript objects.', memory.heapUsed],
     ['nodejs_array_buffers_bytes', 'Bytes of buffers.', memory.arrayBuffers],
   ]

@@ -74,6 +74,8 @@ describe('figures', () => {
     )
     expect(text).toContain('\npartyline_messages_in_total 1\n')
     expect(text).toContain('\npartyline_retained_messages 1\n')
+    const others = names.filter((line) => !line.startsWith('# TYPE partyline_'))
+    for (const line of others) expect(line).toMatch(/^# TYPE (process|nodejs)_/)
     expect(text).toContain('\npartyline_ready 1\n')
     expect(text).toContain('\npartyline_info{version="1.2.3",engine="memory"} 1\n')
     expect(text).toContain('\npartyline_event_loop_delay_seconds{quantile="0.99"} 0.001\n')
