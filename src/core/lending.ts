@@ -188,6 +188,8 @@ export class Lending implements Here {
     this.#refused.clear()
     const lender = new Lender(this.#group, this.#broker, this, epoch, stored)
     this.#lender = lender
+    // What the record has let go of already, nobody else would say.
+    for (const pos of [...this.#done.keys()]) lender.finish(pos, this.self)
     this.#broker.groups.route(this.#group)
     lender.reachBack(this.#group.since)
     const { runtime } = this.#broker
