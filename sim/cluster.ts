@@ -18,7 +18,7 @@ const FILTERS = ['a', 'a/b', 'a/#', 'a/+', '+/b', '+', '#', 'b/+']
 const TOPICS = ['a', 'a/b', 'a/c', 'b/b', 'b']
 /** Milliseconds of trouble, and of peace afterwards in which all must become quiet. */
 const TROUBLE_MS = 60_000
-const QUIET_MS = 240_000
+const QUIET_MS = 900_000
 const PEACE_MS = 90_000
 const TURNS_MAX = 400_000
 /** Milliseconds a client waits for CONNACK. */
@@ -373,7 +373,8 @@ export class Cluster {
   }
 
   #work(client: SimClient): void {
-    if (this.#chance.is(0.3)) client.subscribe('$share/g/q/+', 1, false, 0, false)
+    if (this.#chance.is(0.3))
+      client.subscribe('$share/g/q/+', this.#chance.pick([1, 2] as const), false, 0, false)
   }
 
   #qos(): QoS {

@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { Cluster } from './cluster.ts'
 import { World } from './world.ts'
 
 export interface Mutant {
@@ -15,6 +16,8 @@ export interface Mutant {
   readonly to: string
   /** Looked for over a simulated disk. */
   readonly disk?: true
+  /** Looked for over several nodes. */
+  readonly cluster?: true
 }
 
 export const MUTANTS: readonly Mutant[] = [
@@ -191,10 +194,88 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'if (message.retain) continue\n      const { key }',
     disk: true,
   },
+  {
+    what: 'a node saves a session under an epoch that is over',
+    file: '../test/support/shared-log.ts',
+    from: 'return owned === undefined || owned.node !== node || owned.epoch !== epoch',
+    to: 'return owned === undefined',
+    cluster: true,
+  },
+  {
+    what: 'a client stays at a node whose session another node took',
+    file: 'core/moves.ts',
+    from: '      session.leaving = true\n      this.#inside.takeOver(id)\n',
+    to: '      session.leaving = true\n',
+    cluster: true,
+  },
+  {
+    what: 'a session goes on where another node took it',
+    file: 'core/moves.ts',
+    from: '        this.#inside.forget(session)\n      }\n    }',
+    to: '      }\n    }',
+    cluster: true,
+  },
+  {
+    what: 'a node that may be taken for dead publishes the wills of its clients',
+    file: 'core/moves.ts',
+    from: "      this.#inside.forget(session)\n      link?.close('engine-lost'",
+    to: "      if (session.will !== null) this.#broker.publishWill(session.will, session.id)\n      this.#inside.forget(session)\n      link?.close('engine-lost'",
+    cluster: true,
+  },
+  {
+    what: 'a record whose copy was lost is not read',
+    file: '../test/support/shared-engine.ts',
+    from: 'if (this.#heard < servers.count) this.wake()',
+    to: 'this.#heard = servers.count',
+    cluster: true,
+  },
+  {
+    what: 'what a publisher sent since overtakes a record that was lost',
+    file: 'core/intake.ts',
+    from: 'if (!this.#flying.has(publisher)) this.#flying.set(publisher, [])',
+    to: '',
+    cluster: true,
+  },
+  {
+    what: 'what a dead node had of a group is nobody’s',
+    file: 'core/lender.ts',
+    from: 'const remote = this.#remotes.get(node)\n    if (remote === undefined) return\n    remote.members = 0\n',
+    to: 'const remote = this.#remotes.get(node)\n    if (remote === undefined || remote.room >= 0) return\n    remote.members = 0\n',
+    cluster: true,
+  },
+  {
+    what: 'a node gives back what its members have',
+    file: 'core/lending.ts',
+    from: '    const held = this.#group.held()\n',
+    to: '    const held = new Set<Pos>()\n',
+    cluster: true,
+  },
+  {
+    what: 'what members are done with is lent again',
+    file: 'core/lending.ts',
+    from: 'done: new Set(this.#done.keys()),',
+    to: 'done: new Set<Pos>(),',
+    cluster: true,
+  },
+  {
+    what: 'a group is done with what nobody has acknowledged',
+    file: 'core/lender.ts',
+    from: 'else if (!held.has(pos)) this.#takeBack(pos)',
+    to: 'else if (!held.has(pos)) this.finish(pos, node)',
+    cluster: true,
+  },
+  {
+    what: 'a group begins anew with each owner',
+    file: 'core/lender.ts',
+    from: 'this.scan = known?.flow.cursor ?? this.begin',
+    to: 'this.scan = broker.log.last',
+    cluster: true,
+  },
 ]
 
-/** Seeds after which a fault counts as missed. */
+/** Seeds after which a fault counts as missed; several nodes take ten times as long. */
 const SEEDS = 2_500
+const CLUSTER_SEEDS = 100
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** The source with the fault in it; throws when the place is not there, or not the only one. */
@@ -212,10 +293,12 @@ export function mutated(mutant: Mutant, text: string): string {
 async function hunt(mutant: Mutant, place: string): Promise<string | null> {
   fs.cpSync(path.join(root, 'src'), path.join(place, 'src'), { recursive: true })
   fs.cpSync(path.join(root, 'sim'), path.join(place, 'sim'), { recursive: true })
+  fs.cpSync(path.join(root, 'test/support'), path.join(place, 'test/support'), { recursive: true })
   const file = path.join(place, 'src', mutant.file)
   fs.writeFileSync(file, mutated(mutant, fs.readFileSync(file, 'utf8')))
-  const run = path.join(place, 'sim', 'run.ts')
-  const args = ['--import', 'tsx', run, '--seeds', String(SEEDS), '--failures', '1']
+  const run = path.join(place, 'sim', mutant.cluster ? 'run-cluster.ts' : 'run.ts')
+  const seeds = mutant.cluster ? CLUSTER_SEEDS : SEEDS
+  const args = ['--import', 'tsx', run, '--seeds', String(seeds), '--failures', '1']
   if (mutant.disk) args.push('--disk')
   const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
   let told = ''
@@ -236,7 +319,8 @@ async function hunt(mutant: Mutant, place: string): Promise<string | null> {
 async function checkSound(mutant: Mutant, found: string): Promise<void> {
   const seed = /^seed (\d+):/.exec(found)?.[1]
   if (seed === undefined) throw new Error(`the simulation did not run: ${found}`)
-  await new World(Number(seed), mutant.disk ? 'disk' : 'any').run()
+  if (mutant.cluster) await new Cluster(Number(seed)).run()
+  else await new World(Number(seed), mutant.disk ? 'disk' : 'any').run()
 }
 
 /** Hunts all of them, two at a time. Resolves with those that got away. */
@@ -267,7 +351,10 @@ export async function huntAll(
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [word = ''] = process.argv.slice(2)
-  const mutants = MUTANTS.filter(({ what, disk }) => (word === 'disk' ? disk : what.includes(word)))
+  const mutants = MUTANTS.filter(({ what, disk, cluster }) => {
+    if (word === 'disk') return disk
+    return word === 'cluster' ? cluster : what.includes(word)
+  })
   const missed = await huntAll((line) => console.log(line), mutants)
   console.log(`${mutants.length - missed.length} of ${mutants.length} caught`)
   process.exitCode = missed.length > 0 ? 1 : 0
