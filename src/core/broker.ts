@@ -107,6 +107,7 @@ export class Broker {
   readonly #self: SelfPublisher
   #state: 'new' | 'up' | 'down' | 'failed' | 'closed' = 'new'
   #why = ''
+  #ending = false
   /** To be told when the engine goes away. */
   readonly #downs = new Set<() => void>()
   /** Told when the engine goes down or comes back; `failed` is final. */
@@ -174,16 +175,19 @@ export class Broker {
 
   /** Closes every link, saves what is to be saved and closes the engine. */
   async close(why: string): Promise<void> {
-    if (this.#state === 'closed') return
+    if (this.#ending) return
+    this.#ending = true
+    if (this.engine.node !== null && this.#state === 'up') await this.sessions.moves.ending()
     this.sessions.closeLinks(why)
     this.#state = 'closed'
-    this.sessions.stop()
+    const ended = this.sessions.stop()
     this.sweep.stop()
     this.retainedExpiry.stop()
     this.#peers?.stop()
     // Wills of those just cut off, and what clients were quick enough to publish.
     this.intake.flush()
     await this.saver.flush()
+    await ended
     await this.engine.close()
   }
 

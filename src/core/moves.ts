@@ -8,9 +8,11 @@ import type { Session } from './session.ts'
 import type { Pos } from './types.ts'
 
 /** Milliseconds a client whose node drained has to come back elsewhere before its will is published. */
-export const DRAINED_MS = 15_000
+export const DRAINED_MS = 30_000
 /** The same for clients that this node sent away because the engine was away. */
 const LAPSED_MS = 30_000
+/** Milliseconds a node that ends waits until the records of its clients say so, before it tells them. */
+const ENDING_MS = 1_000
 /** Milliseconds within which whoever asks for a session takes it. */
 const TAKEN_MS = 10_000
 
@@ -57,16 +59,23 @@ export class Moves {
   async claim({ clientId, cleanStart, expiry }: ConnectRequest): Promise<Claim | null> {
     const waits = !(cleanStart && expiry === 0)
     const broker = this.#broker
+    this.#refuseAtTheEnd()
     if (broker.state === 'down') {
       if (waits) throw away(broker.stateReason)
       return null
     }
     const claiming = this.#inside.own(clientId)
     const claim = await broker.unlessDown(claiming)
+    this.#refuseAtTheEnd()
     if (claim !== null) return claim
     claiming.then((late) => this.#ownedLate(late)).catch(() => {})
     if (waits) throw away(broker.stateReason)
     return null
+  }
+
+  /** Who came too late to be told to go elsewhere would be lost with this node, and its will published. */
+  #refuseAtTheEnd(): void {
+    if (this.#broker.state === 'closed') throw away('this node is ending')
   }
 
   /** Nobody waits for the claim any more; the session is ours all the same. */
@@ -132,7 +141,9 @@ export class Moves {
       session.leaving = true
       this.#inside.takeOver(id)
       const ours = sessions.get(id) === session && !session.claiming
-      if (ours && this.#inside.mustSave(session) && state === 'up') {
+      // A node that ends is still asked: whoever takes it must learn that its client was sent.
+      const saves = state === 'up' || state === 'closed'
+      if (ours && this.#inside.mustSave(session) && saves) {
         await saver.profile(session).catch(() => {})
       }
       if (sessions.get(id) === session) {
@@ -187,6 +198,24 @@ export class Moves {
       this.#inside.forget(session)
       link?.close('engine-lost', 'this node has lost touch with the others')
     }
+  }
+
+  /**
+   * This node is about to end. Clients that are told so are elsewhere within milliseconds: what they find there, also
+   * where this node is too busy to be asked, must say by then that they were not lost. Waits for that, but not long.
+   */
+  async ending(): Promise<void> {
+    const { engine, runtime, saver, sessions } = this.#broker
+    const now = engine.now()
+    const saved: Promise<void>[] = []
+    for (const session of sessions.all()) {
+      if (session.link === null || session.will === null || this.unclaimed.has(session)) continue
+      session.endingSince = now
+      saved.push(saver.profile(session))
+    }
+    if (saved.length === 0) return
+    const late = new Promise((resolve) => runtime.after(ENDING_MS, () => resolve(null)))
+    await Promise.race([Promise.allSettled(saved), late])
   }
 
   /** Another node claimed it under that epoch, and asking us to let go did not reach us. */

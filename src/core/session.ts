@@ -35,6 +35,8 @@ export class Session extends Cursor {
   will: Will | null = null
   /** Engine time at which the link was lost, 0 while there is one. */
   awaySince = 0
+  /** Engine time at which its node began to end, 0 before: where that is stored, its client was sent away. */
+  endingSince = 0
   /** The router's, to meet a session once per lookup. */
   metIn = 0
   metWith: Subscription | null = null
@@ -382,7 +384,7 @@ export class Session extends Cursor {
       cursor: this.live ? this.#broker.log.last : this.scan,
       sending: this.#outbox?.runs() ?? [],
       receiving: this.#remembered(),
-      awaySince: this.awaySince,
+      awaySince: this.awaySince || this.endingSince,
       log: this.#broker.engine.log,
     }
   }
@@ -398,7 +400,8 @@ export class Session extends Cursor {
     return {
       expiry: this.expiry,
       user: this.user,
-      will: this.will,
+      // A session that ends with its link is not there to come back to: its will would be published at once.
+      will: this.endingSince > 0 && !this.durable ? null : this.will,
       subscriptions: [...this.subscriptions()].map((s) => ({
         filter: s.filter,
         qos: s.qos,

@@ -100,8 +100,8 @@ export class Sessions {
     if (claim === null) return this.#goAhead(request)
     return this.moves.settling(clientId, (settling) => {
       if (request.abandoned?.() === true) {
-        // It stays as it was: its client never heard that it would end.
-        this.adopt(claim, 0)
+        // It stays as it was: its client never heard that it would end, and was there a moment ago.
+        this.adopt(claim, DRAINED_MS)
         throw abandoned(clientId)
       }
       return this.#settle(request, claim, asked, settling)
@@ -441,8 +441,10 @@ export class Sessions {
     }
   }
 
-  stop(): void {
+  /** Resolves when the ends of sessions are stored. */
+  async stop(): Promise<void> {
     this.#expiring.stop()
     this.#wills.stop()
+    await Promise.allSettled(this.#ends.values())
   }
 }
