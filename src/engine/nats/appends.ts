@@ -53,8 +53,10 @@ export interface AppendsDeps {
   readonly isVoid: (seq: number) => Promise<boolean>
   /** The group is in the log. Called before its delivery is waited for. */
   readonly stored: (group: Group, seq: number, duplicate: boolean) => void
-  /** The group is over, stored or not. */
-  readonly settled: (group: Group, stored: boolean) => void
+  /** What these sessions received and saved for the group of that identity is stored with it, or is not. */
+  readonly settled: (saves: readonly SessionSave[], group: string, stored: boolean) => void
+  /** Nothing waits for that group any more. */
+  readonly landed: (group: string) => void
 }
 
 export class Appends {
@@ -135,6 +137,8 @@ export class Appends {
         () => {},
         (error: Error) => {
           entry.refused = true
+          // Whoever is told may append the same messages again, with another group: that is what they are saved for then.
+          this.#deps.settled(entry.record.saves, group.id, false)
           entry.reject(error)
           if (error instanceof EngineError && error.fault === 'down') group.doubt = error
         },
@@ -164,7 +168,7 @@ export class Appends {
 
   async #store(group: Group): Promise<void> {
     const entries = group.entries.filter((entry) => !entry.refused)
-    if (entries.length === 0) return this.#deps.settled(group, false)
+    if (entries.length === 0) return this.#deps.landed(group.id)
     if (group.doubt !== null) return this.#refuse(group, group.doubt)
     const { codec, subject, api } = this.#deps
     const record = entries.length === 1 ? entries[0]!.record : merged(entries)
@@ -205,7 +209,7 @@ export class Appends {
         for (const { reject } of entries) reject(error as Error)
       }
       this.#byId.delete(group.id)
-      this.#deps.settled(group, true)
+      this.#settle(group, true)
     })
   }
 
@@ -213,8 +217,15 @@ export class Appends {
     this.#byId.delete(group.id)
     this.#told = this.#told.then(() => {
       for (const entry of group.entries) entry.reject(error)
-      this.#deps.settled(group, false)
+      this.#settle(group, false)
     })
+  }
+
+  #settle(group: Group, stored: boolean): void {
+    for (const { record, refused } of group.entries) {
+      if (!refused) this.#deps.settled(record.saves, group.id, stored)
+    }
+    this.#deps.landed(group.id)
   }
 }
 

@@ -278,12 +278,8 @@ export class NatsEngine implements Engine {
         const found = await reader.nextOfLeader(names.log, seq, names.subject('l', '*'))
         return found !== null && found.seq === seq && found.data.length === 0
       },
-      settled: (group, stored) => {
-        for (const { record, refused } of group.entries) {
-          this.#sessions.settled(record.saves, group.id, stored && !refused)
-        }
-        this.#sessions.landed(group.id)
-      },
+      settled: (saves, group, stored) => this.#sessions.settled(saves, group, stored),
+      landed: (group) => this.#sessions.landed(group),
     })
     this.#health = new Health(this.#work, this.#listening, this.#presence, (state, why) =>
       this.#events.state(state, why),

@@ -94,8 +94,11 @@ export class NatsSessions {
     await this.#saveAll(groups, group)
   }
 
+  /** Rejects when nothing of it is under way any more: who is refused one of them may save the others again. */
   async #saveAll(saves: readonly SessionSave[], group: string | null): Promise<void> {
-    await Promise.all(saves.map((save) => this.#inTurn(save.id, () => this.#save(save, group))))
+    const all = saves.map((save) => this.#inTurn(save.id, () => this.#save(save, group)))
+    await Promise.allSettled(all)
+    await Promise.all(all)
   }
 
   /** The append is over; `stored` says whether what was saved with it is in the log. */
