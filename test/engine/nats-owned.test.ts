@@ -48,3 +48,20 @@ test('an identifier that is used again is in doubt for the new message alone', (
   owned.receive([1, 2], made('c'))
   expect(doubts()).toEqual([['c', 2]])
 })
+
+test('what was not in the append it came with is saved with the next one, and not before', () => {
+  expect(owned.receive([1, 2], made('a'))).toEqual([1, 2])
+  expect(owned.withhold('a')).toBe(true)
+  expect(doubts()).toEqual([])
+  expect(owned.receive([1, 2], null)).toEqual([1])
+  expect(owned.receive([1, 2, 3], made('b'))).toEqual([1, 2, 3])
+  expect(doubts()).toEqual([['b', 2, 3]])
+  expect(owned.withhold('a')).toBe(false)
+})
+
+test('what was not in its append and is given up means nothing to who uses the identifier again', () => {
+  owned.receive([1, 2], made('a'))
+  owned.withhold('a')
+  expect(owned.receive([1], null)).toEqual([1])
+  expect(owned.receive([1, 2], null)).toEqual([1, 2])
+})

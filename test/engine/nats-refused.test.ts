@@ -28,6 +28,8 @@ class Servers {
   readonly appended: string[] = []
   /** Subjects whose writes wait until the next turn. */
   readonly slow = new Set<string>()
+  /** Told before an append is stored. */
+  onAppend: () => void = () => {}
   #seq = 0
 
   readonly reader = {
@@ -43,7 +45,10 @@ class Servers {
   async #store(subject: string, data: Buffer, fields: Record<string, string>) {
     if (this.slow.has(subject)) await new Promise((resolve) => setImmediate(resolve))
     const id = fields['Nats-Msg-Id'] ?? ''
-    if (id !== '') this.appended.push(id)
+    if (id !== '') {
+      this.onAppend()
+      this.appended.push(id)
+    }
     const expected = fields['Nats-Expected-Last-Subject-Sequence']
     if (expected !== undefined && Number(expected) !== (this.newest.get(subject)?.seq ?? 0)) {
       throw new ApiError({ code: 400, err_code: ErrCode.wrongLastSequence })
@@ -143,6 +148,8 @@ for (const slow of [false, true]) {
       node.servers.slow.add(node.subjectOf('bob'))
       void node.sessions.save([{ ...bob, flow: flowOf(LOG, 2) }], null)
     }
+    const doubts: [string, readonly number[]][] = []
+    node.servers.onAppend = () => doubts.push(...node.doubts('bob'))
     const before = node.append('of somebody else', [])
     const both = node.append('of both', [
       { ...ann, receives: 1 },
@@ -162,6 +169,8 @@ for (const slow of [false, true]) {
     const [first, , last] = node.servers.appended
     expect(first).not.toBe(last)
     expect(node.doubts('bob')).toEqual([[last, [2]]])
+    // Whoever takes his session before that does not believe that the first append has his message.
+    expect(doubts.map(([group]) => group)).not.toContain(first)
     // Stored: nothing is in doubt any more.
     await node.sessions.save([{ ...bob, flow: { ...flowOf(LOG, 1), receiving: [2] } }], null)
     expect(node.doubts('bob')).toEqual([])

@@ -137,10 +137,10 @@ export class Appends {
         () => {},
         (error: Error) => {
           entry.refused = true
-          // Whoever is told may append the same messages again, with another group: that is what they are saved for then.
-          this.#deps.settled(entry.record.saves, group.id, false)
           entry.reject(error)
-          if (error instanceof EngineError && error.fault === 'down') group.doubt = error
+          if (!(error instanceof EngineError && error.fault === 'down')) return
+          group.doubt = error
+          this.#deps.settled(entry.record.saves, group.id, false)
         },
       )
       .then(() => {

@@ -12,7 +12,7 @@ import { sleep } from './api.ts'
 import { APPEND_MS } from './appends.ts'
 import type { Intents } from './intents.ts'
 import type { Names } from './options.ts'
-import { floorOf, Owned } from './owned.ts'
+import { faultsOf, fenced, floorOf, isDown, Owned, overtaken } from './owned.ts'
 import type { Reader, Stored } from './reader.ts'
 import { type Outcome, Register } from './register.ts'
 import {
@@ -67,11 +67,6 @@ export class NatsSessions {
     this.#register = new Register(deps.reader, deps.names.sessions)
   }
 
-  /** Sessions this node owns. */
-  get size(): number {
-    return this.#owned.size
-  }
-
   /** With `epoch` only if nobody claimed it since that one; else rejects `fenced` and disturbs nobody. */
   claim(id: string, epoch?: number): Promise<Claim> {
     const asked = this.#deps.now()
@@ -96,9 +91,22 @@ export class NatsSessions {
 
   /** Rejects when nothing of it is under way any more: who is refused one of them may save the others again. */
   async #saveAll(saves: readonly SessionSave[], group: string | null): Promise<void> {
-    const all = saves.map((save) => this.#inTurn(save.id, () => this.#save(save, group)))
-    await Promise.allSettled(all)
-    await Promise.all(all)
+    const each = (doing: (save: SessionSave) => Promise<void>): Promise<unknown[]> =>
+      faultsOf(saves.map((save) => this.#inTurn(save.id, () => doing(save))))
+    const faults = await each((save) => this.#save(save, group))
+    if (faults.length === 0) return
+    // An append in doubt is given up; any other may be stored, without what was to be in it.
+    if (group !== null && !faults.some(isDown))
+      faults.push(...(await each((s) => this.#undo(s, group))))
+    throw faults.find(isDown) ?? faults[0]
+  }
+
+  /** What was saved as received with an append is not in that after all. */
+  async #undo({ id, epoch }: SessionSave, group: string): Promise<void> {
+    const owned = this.#owned.get(id)
+    if (owned?.epoch !== epoch || !owned.withhold(group)) return
+    const known = this.#storedOf(id, epoch, null, owned.flow)
+    if (known !== null) await this.#save({ id, epoch, flow: known.flow }, null)
   }
 
   /** The append is over; `stored` says whether what was saved with it is in the log. */
@@ -378,8 +386,9 @@ export class NatsSessions {
     let { profile, flow } = owned
     if (save.profile) profile = encodeProfile(key, save.profile, save.epoch, null)
     if (save.flow) {
-      owned.receive(save.flow.receiving, group === null ? null : (ids) => this.#intent(group, ids))
-      flow = encodeFlow(key, save.flow, save.epoch, null)
+      const made = group === null ? null : (ids: readonly number[]) => this.#intent(group, ids)
+      const receiving = owned.receive(save.flow.receiving, made)
+      flow = encodeFlow(key, { ...save.flow, receiving }, save.epoch, null)
     }
     return { profile, flow, intents: owned.intents }
   }
@@ -432,15 +441,4 @@ export class NatsSessions {
       return null
     }
   }
-}
-
-function overtaken(id: string): EngineError {
-  return new EngineError('fenced', `session "${id}" was taken at another node meanwhile`)
-}
-
-function fenced(id: string, epoch: number): EngineError {
-  return new EngineError(
-    'fenced',
-    `session "${id}" was claimed again since epoch ${epoch}: its new owner keeps its state`,
-  )
 }
