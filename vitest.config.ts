@@ -1,6 +1,6 @@
 // Two projects: `fast` needs nothing but this repository; `slow` (test/slow/) starts programs,
-// ports and child processes and may take seconds, so its files run one after another: on two
-// cores, side by side, they would only time each other out.
+// ports and child processes and may take seconds. Much of that is waiting, so two of its files run
+// side by side; none depends on how long something takes but for limits far above it.
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
@@ -20,7 +20,7 @@ export default defineConfig({
         test: {
           name: 'slow',
           include: ['test/slow/**/*.test.ts'],
-          fileParallelism: false,
+          maxWorkers: 2,
           testTimeout: 120_000,
           hookTimeout: 120_000,
           sequence: { groupOrder: 1 },
