@@ -35,6 +35,7 @@ export abstract class Cursor {
     while (this.attached) {
       if (this.scan === log.last) {
         this.live = true
+        log.joined()
         return
       }
       if (this.scan > log.last) {

@@ -1,6 +1,7 @@
 // The log as the broker sees it: the engine's records as they come, a tail of them in memory,
 // and everything older by reading. Delivers each new record to whoever is live.
 
+import type { Audience, Delivery } from './audience.ts'
 import type { Engine, LogRecord } from './engine.ts'
 import type { Limits } from './limits.ts'
 import { OldRecords } from './old-records.ts'
@@ -13,6 +14,9 @@ import type { Message, Pos } from './types.ts'
 const CATCH_UP_TURN = 8_192
 /** Milliseconds after which a read that failed is tried again. */
 const READ_AGAIN_MS = 1_000
+/** Members from which on it pays to know, for all messages of a record, who of them listens. */
+const WIDE_MEMBERS = 4
+const NO_ONE: readonly Delivery[] = []
 /** Memory a message takes besides its bytes, roughly. */
 export const MESSAGE_OVERHEAD = 128
 
@@ -30,6 +34,9 @@ export class Log {
   #last: Pos = 0
   #floor: Pos = 0
   readonly catchUpBudget = CATCH_UP_TURN
+  /** Whom the latest message of the record at hand went to, and who of them was live: those away cost it nothing. */
+  #served: Audience | null = null
+  #listening = NO_ONE
   /** Who waits for positions that other nodes have heard of and this one has not. */
   #awaited: { readonly pos: Pos; readonly tell: () => void }[] = []
 
@@ -84,6 +91,7 @@ export class Log {
   /** A record that the engine cannot forget any more. */
   accept(record: LogRecord): void {
     this.#keep(record)
+    this.#served = null
     const { messages, first } = record
     for (let i = 0; i < messages.length; i++) {
       const message = messages[i] as Message
@@ -91,14 +99,30 @@ export class Log {
       this.#last = pos
       if (message.retain) this.#retained.applyLogged(message, pos)
       const audience = this.#router.audience(message.topic)
-      const { members, groups } = audience
-      for (let m = 0; m < members.length; m++) {
-        const delivery = members[m]
+      const listening = this.#listeners(audience)
+      for (let m = 0; m < listening.length; m++) {
+        const delivery = listening[m]
         if (delivery !== undefined) delivery.session.offer(pos, message, delivery)
       }
-      for (const group of groups) group.offer(pos, message)
+      for (const group of audience.groups) group.offer(pos, message)
     }
+    this.#listening = NO_ONE
     if (this.#awaited.length > 0) this.#tellReached()
+  }
+
+  #listeners(audience: Audience): readonly Delivery[] {
+    const { members } = audience
+    if (members.length < WIDE_MEMBERS) return members
+    if (audience !== this.#served) {
+      this.#served = audience
+      this.#listening = members.filter(({ session }) => session.live)
+    }
+    return this.#listening
+  }
+
+  /** A cursor went live: it is to be handed the next message, also in the middle of a record. */
+  joined(): void {
+    this.#served = null
   }
 
   /** Resolves when everything up to that position was delivered. */
