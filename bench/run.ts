@@ -138,7 +138,8 @@ function machine(): string {
   const cpus = os.cpus()
   const memory = Math.round(os.totalmem() / 2 ** 30)
   const model = cpus[0]?.model.replaceAll(/\s+/g, ' ').trim() ?? 'unknown processor'
-  return `${cpus.length} × ${model}, ${memory} GiB, ${os.type()} ${os.release()}`
+  const version = os.release().split('.', 2).join('.')
+  return `${cpus.length} × ${model}, ${memory} GiB, ${os.type()} ${version}`
 }
 
 function gatherFacts(choice: Choice, generator: Generator, field: Field): Facts {
