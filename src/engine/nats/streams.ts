@@ -137,9 +137,10 @@ export class Streams {
           this.#fewer()
           continue
         }
-        // Servers that start together know each other only after a while.
-        const waits = error instanceof Unanswered || isElecting(error) || isTooFewServers(error)
-        if (!waits || patience.over) throw readable(error, config.name)
+        // Servers that start together know each other only after a while, and each other's streams.
+        const starting = isElecting(error) || isTooFewServers(error) || isMadeMeanwhile(error)
+        if (!(starting || error instanceof Unanswered) || patience.over)
+          throw readable(error, config.name)
         await patience.pause()
       }
     }
@@ -211,6 +212,11 @@ function isTooFewServers(error: unknown): boolean {
   return (
     errCode === ErrCode.notClustered || (errCode === ErrCode.noPeers && !/storage/.test(message))
   )
+}
+
+/** Another node made it, and the server that was asked does not know it yet. */
+function isMadeMeanwhile(error: unknown): boolean {
+  return error instanceof ApiError && error.errCode === ErrCode.streamExists
 }
 
 /** The one server is no part of a cluster: there will be no others. */
