@@ -3,8 +3,8 @@
 import { describe, expect, it } from 'vitest'
 import { World } from '../sim/world.ts'
 
-const SEEDS = 200
-const DISK_SEEDS = 150
+const SEEDS = 120
+const DISK_SEEDS = 80
 /** A retained QoS 0 message that came back after it was removed, where few topics are remembered. */
 const MENDED = [30_758]
 
@@ -20,9 +20,9 @@ describe('the simulation', () => {
       total.kills += outcome.kills
     }
     // A simulation in which nothing happens would keep every promise, too.
-    expect(total.acknowledged).toBeGreaterThan(4_000)
-    expect(total.deliveries).toBeGreaterThan(4_000)
-    expect(total.kills).toBeGreaterThan(20)
+    expect(total.acknowledged).toBeGreaterThan(2_500)
+    expect(total.deliveries).toBeGreaterThan(2_500)
+    expect(total.kills).toBeGreaterThan(15)
   })
 
   it(`keeps every promise over ${DISK_SEEDS} bad disks`, { timeout: 60_000 }, async () => {
@@ -41,12 +41,12 @@ describe('the simulation', () => {
       total.full += outcome.disk.full
       total.broken += outcome.disk.broken
     }
-    expect(total.acknowledged).toBeGreaterThan(2_000)
-    expect(total.kills).toBeGreaterThan(100)
-    expect(total.stops).toBeGreaterThan(10)
-    expect(total.torn).toBeGreaterThan(1)
-    expect(total.full).toBeGreaterThan(50)
-    expect(total.broken).toBeGreaterThan(5)
+    expect(total.acknowledged).toBeGreaterThan(1_500)
+    expect(total.kills).toBeGreaterThan(50)
+    expect(total.stops).toBeGreaterThan(5)
+    expect(total.torn).toBeGreaterThan(0)
+    expect(total.full).toBeGreaterThan(25)
+    expect(total.broken).toBeGreaterThan(2)
   })
 
   it('replays a seed to the last turn', async () => {
