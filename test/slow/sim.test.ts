@@ -1,7 +1,7 @@
 // The simulation in small: some hundred seeds, and the same seed twice. `npm run sim` runs more.
 
 import { describe, expect, it } from 'vitest'
-import { World } from '../sim/world.ts'
+import { World } from '../../sim/world.ts'
 
 const SEEDS = 120
 const DISK_SEEDS = 80
