@@ -47,6 +47,8 @@ export class Conversation {
   /** What to say first when connecting again: the opening, and the role that was typed. */
   #opening: readonly string[]
   #hasRole: boolean
+  /** Which server to try first: after one that left us the next, for a dying one may still accept. */
+  #first = 0
   #socket: Duplex | null = null
   /** Whether we said goodbye and the server's closing is what we wait for. */
   #leaving = false
@@ -129,7 +131,8 @@ export class Conversation {
 
   async #dialEach(): Promise<{ socket: Duplex; server: Server } | string> {
     const reasons: string[] = []
-    for (const server of this.#wishes.servers) {
+    const { servers } = this.#wishes
+    for (const server of [...servers.slice(this.#first), ...servers.slice(0, this.#first)]) {
       try {
         return { socket: await this.#around.dial(server), server }
       } catch (error) {
@@ -180,6 +183,7 @@ export class Conversation {
     this.#around.input.pause()
     const why = fault === null ? 'closed the connection' : `is gone (${reasonOf(fault)})`
     this.#around.notice(`the server at ${nameOf(server)} ${why}`)
+    this.#first = this.#wishes.servers.indexOf(server) + 1
     if (this.#wishes.reconnect && !this.#leaving) void this.#connect()
     else this.#finish(Ending.failed)
   }

@@ -153,6 +153,18 @@ describe('the terminal client', () => {
     expect(c.notices).toEqual(['connected to b:1'])
   })
 
+  it('tries the other servers first when one went away, which may be dying and still accept', async () => {
+    const servers = ['a', 'b', 'c'].map((host) => ({ host, port: 1 }))
+    const c = start({ servers, reconnect: true, there: (_, attempt) => attempt !== 2 })
+    await settle()
+    c.server().socket.end()
+    await settle()
+    expect(c.dialled).toEqual(['a:1', 'b:1', 'c:1'])
+    c.server().socket.end()
+    await settle()
+    expect(c.dialled.slice(3)).toEqual(['a:1'])
+  })
+
   it('says clearly that the server went away', async () => {
     const closed = start({ opening: ['SUBSCRIBER'] })
     await settle()
