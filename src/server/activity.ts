@@ -3,7 +3,7 @@
 
 import type { Activity, Peer, ShownMessage, ShownRun } from '../core/activity.ts'
 import type { Runtime, Timer } from '../core/runtime.ts'
-import { shownBytes, shownName } from '../protocol/line/display.ts'
+import { shownBytes, shownName, shownNumber } from '../protocol/line/display.ts'
 import type { Logger } from './log.ts'
 
 /** Sentences a second that eyes can follow, of messages and of everything else. */
@@ -145,9 +145,9 @@ export class Terminal implements Activity {
     const events = Object.fromEntries(this.#eventsHidden)
     const told = messages > 0 || this.#eventsHidden.size > 0
     const parts = Object.entries(events).map(
-      ([event, n]) => `${n.toLocaleString('en')} ${COUNTED[event as Event]}`,
+      ([event, n]) => `${shownNumber(n)} ${COUNTED[event as Event]}`,
     )
-    if (messages > 0) parts.unshift(`${messages.toLocaleString('en')} published`)
+    if (messages > 0) parts.unshift(`${shownNumber(messages)} published`)
     this.#messagesHidden = 0
     this.#eventsHidden.clear()
     if (told) {

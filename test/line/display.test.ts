@@ -2,7 +2,13 @@
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { shown, shownBytes, shownName, shownPayload } from '../../src/protocol/line/display.ts'
+import {
+  shown,
+  shownBytes,
+  shownName,
+  shownNumber,
+  shownPayload,
+} from '../../src/protocol/line/display.ts'
 
 describe('text on a screen', () => {
   it.each([
@@ -33,6 +39,15 @@ describe('text on a screen', () => {
 
   it('ends a topic at the first bracket', () => {
     expect(shownName('a] OK\tb\n')).toBe('a\\x5d OK\\tb\\n')
+  })
+
+  it('writes numbers as English does', () => {
+    fc.assert(
+      fc.property(fc.nat(), (n) => {
+        expect(shownNumber(n)).toBe(n.toLocaleString('en'))
+      }),
+      { examples: [[0], [999], [1_000], [1_000_000]] },
+    )
   })
 
   it('hands plain payloads on without copying them', () => {

@@ -8,7 +8,7 @@ import { hasWildcard } from '../../core/topic.ts'
 import type { Message } from '../../core/types.ts'
 import type { Wire } from '../../net/wire.ts'
 import { overlong } from './answers.ts'
-import { shownName, shownPayload } from './display.ts'
+import { shownName, shownNumber, shownPayload } from './display.ts'
 import { LineLink } from './link.ts'
 
 const LF = Buffer.from('\n')
@@ -150,5 +150,5 @@ export class LineDoor {
 }
 
 function counted(n: number, what: string): string {
-  return `${n.toLocaleString('en')} ${what}${n === 1 ? '' : 's'}`
+  return `${shownNumber(n)} ${what}${n === 1 ? '' : 's'}`
 }
