@@ -5,6 +5,7 @@ import { accessSync, constants } from 'node:fs'
 import { createServer } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import path from 'node:path'
+import { fileFault } from '../engine/file-fault.ts'
 import { makeFolder } from '../engine/folder.ts'
 import { ClusterPart } from './cluster-part.ts'
 import { type Kind, type PlannedPart, PORTS, planCluster } from './cluster-plan.ts'
@@ -148,9 +149,8 @@ function prepareFolder(folder: string, logs: string): void {
     makeFolder(logs)
     accessSync(folder, constants.W_OK)
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
     throw new Error(
-      `${folder} cannot be written as the folder of a cluster (${code ?? message}); name another, as in ` +
+      `${folder} cannot be written as the folder of a cluster: ${fileFault(error)}; name another, as in ` +
         '`partyline cluster up ./elsewhere`',
       { cause: error },
     )

@@ -108,10 +108,7 @@ async function compacted(directory: string): Promise<string[]> {
 }
 
 function look(folder: DataFolder): Promise<ScanResult> {
-  folder.checkFormat()
-  if (!folder.exists()) {
-    throw new Error(`${folder.directory} holds no database: nothing was stored in it yet`)
-  }
+  folder.checkStored()
   return scanInChild(folder)
 }
 

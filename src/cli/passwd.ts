@@ -13,6 +13,7 @@ import {
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { Command } from 'commander'
+import { fileFault } from '../engine/file-fault.ts'
 import { hashPassword } from '../server/password.ts'
 import { nameFault, parseUsers, withoutUser, withPassword } from '../server/users-file.ts'
 
@@ -77,7 +78,7 @@ function readIfThere(file: string): string | null {
     return readFileSync(file, 'utf8')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw new Error(`${file} cannot be read: ${(error as Error).message}`, { cause: error })
+    throw new Error(`${file} cannot be read: ${fileFault(error)}`, { cause: error })
   }
 }
 
@@ -94,7 +95,14 @@ function replace(file: string, text: string): void {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
   }
   const draft = `${target}.${process.pid}.new`
-  writeFileSync(draft, text, { mode: OWNER_ONLY, flag: 'wx' })
+  try {
+    writeFileSync(draft, text, { mode: OWNER_ONLY, flag: 'wx' })
+  } catch (error) {
+    throw new Error(
+      `nothing can be written beside ${file}: ${fileFault(error)}; nothing was changed`,
+      { cause: error },
+    )
+  }
   chmodSync(draft, mode)
   // Root may change the file of a server that runs as somebody else, who shall read it afterwards, too.
   if (owner !== null && process.getuid?.() === 0) chownSync(draft, owner.uid, owner.gid)

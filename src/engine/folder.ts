@@ -4,6 +4,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
+import { fileFault } from './file-fault.ts'
 
 /** The format this version writes, and the first version of Partyline that reads it. */
 export const FORMAT = 1
@@ -41,9 +42,8 @@ export class DataFolder {
       makeFolder(this.directory)
       fs.accessSync(this.directory, fs.constants.W_OK)
     } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException
       throw new Error(
-        `${this.directory} cannot be written as a data folder (${code ?? message}); choose another with --data`,
+        `${this.directory} cannot be written as a data folder: ${fileFault(error)}; choose another with --data`,
         { cause: error },
       )
     }
@@ -64,10 +64,9 @@ export class DataFolder {
     try {
       text = fs.readFileSync(this.#file(FORMAT_FILE), 'utf8')
     } catch (error) {
-      throw new Error(
-        `${this.directory} is not a Partyline data folder: it has no ${FORMAT_FILE} file`,
-        { cause: error },
-      )
+      throw new Error(`${this.directory} is not a Partyline data folder: ${this.#without(error)}`, {
+        cause: error,
+      })
     }
     const match = /^(\d+) needs (Partyline \S+)/.exec(text)
     if (!match) throw new Error(`${this.#file(FORMAT_FILE)} does not say which format this is`)
@@ -76,6 +75,13 @@ export class DataFolder {
         `${this.directory} has data format ${match[1]}, this Partyline knows ${FORMAT}: run ${match[2]} or later on it`,
       )
     }
+  }
+
+  /** Throws when there is nothing here that could be looked at or copied. */
+  checkStored(): void {
+    this.checkFormat()
+    if (this.exists()) return
+    throw new Error(`${this.directory} holds no database: nothing was stored in it yet`)
   }
 
   /** Whether a database was ever made here. */
@@ -93,7 +99,11 @@ export class DataFolder {
         this.#locked = true
         return
       } catch (error) {
-        if (!isErrno(error, 'EEXIST')) throw error
+        if (!isErrno(error, 'EEXIST')) {
+          throw new Error(`${this.directory} cannot be locked: ${fileFault(error)}`, {
+            cause: error,
+          })
+        }
       }
       const holder = readNote(file)
       if ((holder && isAlive(holder)) || tries > 3) {
@@ -202,6 +212,13 @@ export class DataFolder {
 
   #file(name: string): string {
     return path.join(this.directory, name)
+  }
+
+  /** Why there is no format file. */
+  #without(error: unknown): string {
+    if (isErrno(error, 'ENOTDIR')) return 'it is a file'
+    if (!isErrno(error, 'ENOENT')) return `its ${FORMAT_FILE} file: ${fileFault(error)}`
+    return isFolder(this.directory) ? `it has no ${FORMAT_FILE} file` : 'there is no such folder'
   }
 
   #write(name: string, text: string): void {

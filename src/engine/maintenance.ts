@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { RECORD_MESSAGES_MAX } from '../core/types.ts'
+import { fileFault } from './file-fault.ts'
 import { DATABASE_FILE, DataFolder, makeFolder } from './folder.ts'
 import { RecordCodec } from './record.ts'
 import { looseTopic } from './scan.ts'
@@ -39,9 +40,15 @@ const EPOCHS_PER_RUN = 2 ** 32
  */
 export async function backUp(from: string, to: string): Promise<ScanResult> {
   const source = new DataFolder(from)
-  source.checkFormat()
+  source.checkStored()
   const target = new DataFolder(to)
-  makeFolder(target.directory)
+  try {
+    makeFolder(target.directory)
+  } catch (error) {
+    throw new Error(`${to} cannot be made: ${fileFault(error)}; name another folder`, {
+      cause: error,
+    })
+  }
   if (fs.readdirSync(target.directory).length > 0) {
     throw new Error(`${to} is not empty: name a new folder for the copy`)
   }
@@ -65,7 +72,7 @@ export async function backUp(from: string, to: string): Promise<ScanResult> {
 /** Writes the folder anew, without free pages and damaged values. No server may run on it. */
 export async function compact(directory: string): Promise<Compacted> {
   const folder = new DataFolder(directory)
-  folder.checkFormat()
+  folder.checkStored()
   folder.lock()
   try {
     const result = await scanInChild(folder)

@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:tls'
+import { fileFault } from '../engine/file-fault.ts'
 
 export class TlsDoor {
   /** Never listens: sockets that begin with a TLS handshake are given to it. */
@@ -42,8 +43,6 @@ function read(what: string, path: string): Buffer {
   try {
     return readFileSync(path)
   } catch (error) {
-    throw new Error(`the TLS ${what} ${path} cannot be read: ${(error as Error).message}`, {
-      cause: error,
-    })
+    throw new Error(`the TLS ${what} ${path} cannot be read: ${fileFault(error)}`, { cause: error })
   }
 }

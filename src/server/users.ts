@@ -5,6 +5,7 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Access, AccessClass, Credentials, Identity, Refusal } from '../core/access.ts'
 import type { Runtime } from '../core/runtime.ts'
+import { fileFault } from '../engine/file-fault.ts'
 import { nobodysHash, Verifier } from './password.ts'
 import { Rules, sharing } from './rules.ts'
 import { Throttle } from './throttle.ts'
@@ -161,7 +162,7 @@ function readRoll(path: string, allowAnonymous: boolean): Roll {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
     const why = missing
       ? `there is no such file; make it with: npx partyline passwd ${path} NAME`
-      : `cannot be read: ${(error as Error).message}`
+      : `cannot be read: ${fileFault(error)}`
     throw new UsersFileError(path, why, { cause: error })
   }
   const said = parseUsers(text, path)

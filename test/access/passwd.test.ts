@@ -88,6 +88,16 @@ describe('refuses', () => {
     await expect(passwd(file, 'a/b', false, pipe('x'))).rejects.toThrow(/must not contain/)
   })
 
+  test('a file in a folder that is not there, and a folder', async () => {
+    const nowhere = join(folder, 'none', 'users.txt')
+    await expect(passwd(nowhere, 'alice', false, pipe('x'))).rejects.toThrow(
+      `nothing can be written beside ${nowhere}: there is no such file or folder (ENOENT); nothing was changed`,
+    )
+    await expect(passwd(folder, 'alice', false, pipe('x'))).rejects.toThrow(
+      `${folder} cannot be read: it is a folder (EISDIR)`,
+    )
+  })
+
   test('a file that is no users file', async () => {
     writeFileSync(file, 'something else\n')
     await expect(passwd(file, 'alice', false, pipe('x'))).rejects.toThrow(/line 1/)

@@ -112,7 +112,7 @@ describe('what is on disk', () => {
     const directory = path.join(folder, 'file')
     fs.writeFileSync(directory, '')
     await expect(start({ directory })).rejects.toThrow(
-      `${directory} cannot be written as a data folder (EEXIST); choose another with --data`,
+      `${directory} cannot be written as a data folder: there is a file of that name (EEXIST); choose another with --data`,
     )
   })
 

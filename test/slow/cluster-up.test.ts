@@ -140,7 +140,7 @@ describeWith(['nats-server', 'haproxy'], 'a cluster on this machine', () => {
     for (const wrong of [file, ...(process.platform === 'linux' ? ['/proc/none'] : [])]) {
       const { status, output } = await cluster(['up', wrong, '--port', String(port)])
       expect(status).toBe(1)
-      expect(output).toMatch(/cannot be written as the folder of a cluster .* name another/)
+      expect(output).toMatch(/cannot be written as the folder of a cluster: .*; name another/)
     }
   })
 

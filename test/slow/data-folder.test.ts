@@ -95,8 +95,17 @@ test('check says that a sound folder is sound, and lists damage', async () => {
 
 test('a folder of something else is refused', async () => {
   fs.mkdirSync(folder)
-  await expect(check(folder)).rejects.toThrow(/not a Partyline data folder/)
-  await expect(inspect(path.join(place, 'nowhere'))).rejects.toThrow(/not a Partyline data folder/)
+  const no = 'is not a Partyline data folder:'
+  await expect(check(folder)).rejects.toThrow(`${folder} ${no} it has no format file`)
+  const nowhere = path.join(place, 'nowhere')
+  await expect(inspect(nowhere)).rejects.toThrow(`${nowhere} ${no} there is no such folder`)
+  const file = path.join(place, 'file')
+  fs.writeFileSync(file, '')
+  await expect(check(file)).rejects.toThrow(`${file} ${no} it is a file`)
+  fs.writeFileSync(path.join(folder, 'format'), '1 needs Partyline 0.1.0 or later\n')
+  for (const look of [check, compact, (from: string) => backup(from, nowhere)]) {
+    await expect(look(folder)).rejects.toThrow(`${folder} holds no database: nothing was stored`)
+  }
 })
 
 test('a backup made while the engine runs holds everything from before, and serves', async () => {

@@ -67,7 +67,7 @@ describeWith(['nats-server'], 'access to NATS', (programs) => {
       { tls: { caFile: missing } },
     ]) {
       await expect(trying([], given)).rejects.toThrow(
-        `${missing} for the NATS servers cannot be read (ENOENT); correct its path or its permissions`,
+        `${missing} for the NATS servers cannot be read: there is no such file or folder (ENOENT); correct its path or its permissions`,
       )
     }
   })

@@ -10,6 +10,7 @@ import {
   type NatsConnection,
   nkeyAuthenticator,
 } from '@nats-io/transport-node'
+import { fileFault } from '../file-fault.ts'
 import type { NatsOptions } from './options.ts'
 
 /** Batch direct get and message TTL need 2.11, one winner of two writers 2.12. */
@@ -154,9 +155,8 @@ function contentsOf(file: string): Buffer {
   try {
     return fs.readFileSync(file)
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
     throw new Error(
-      `${file} for the NATS servers cannot be read (${code ?? message}); correct its path or its permissions`,
+      `${file} for the NATS servers cannot be read: ${fileFault(error)}; correct its path or its permissions`,
       { cause: error },
     )
   }

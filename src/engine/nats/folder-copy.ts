@@ -53,8 +53,7 @@ export async function copyFolder(
   events: CopyEvents,
 ): Promise<Copied> {
   const folder = new DataFolder(directory)
-  folder.checkFormat()
-  if (!folder.exists()) throw new Error(`${directory} holds no database: nothing was stored in it`)
+  folder.checkStored()
   const holder = folder.holder()
   if (holder !== null) {
     throw new Error(`${directory} is in use by process ${holder}: stop that server first`)
