@@ -14,6 +14,8 @@ export interface Sizes {
   /** Seconds that publishers send in one run, and before the first one to warm up. */
   readonly seconds: number
   readonly warmUp: number
+  /** Beyond that, for workloads that send at a rate. */
+  readonly pacedWarmUp: number
   readonly latencySeconds: number
   readonly idleConnections: number
   /** Seconds between the last connection made and the look at the memory. */
@@ -131,9 +133,13 @@ async function warmUp(
   generator: Generator,
   sizes: Sizes,
 ): Promise<void> {
-  const { rate: _paced, ...load } = workload.load
+  const { rate, ...load } = workload.load
+  const run = (paced: LoadOptions, seconds: number) =>
+    runLoad(generator, options(workload, paced, one, server, { seconds }))
   try {
-    await runLoad(generator, options(workload, load, one, server, { seconds: sizes.warmUp }))
+    await run(load, sizes.warmUp)
+    // A turn with one message takes other ways than one with hundreds, and compilers need some thousand of them.
+    if (rate !== undefined) await run({ ...load, rate }, sizes.pacedWarmUp)
   } catch {
     // What goes wrong here goes wrong in the first round too, and is reported there.
   }

@@ -2,8 +2,9 @@
 // goals that were missed, and only then.
 
 const SLOWEST =
-  'half of the messages are as fast as elsewhere; the slowest of a hundred probably wait while V8 compiles what has just become hot and collects garbage (no profile shows it yet). ' +
-  'In runs of 6 s instead of 1 s, p99 at 1 000 a second is 0.9 to 1.0 ms (Mosquitto 0.2). Less garbage a message would help.'
+  'half of the messages are as fast as elsewhere; of the slowest, a system trace shows that they wait for V8 compiling what has become ' +
+  'hot and for a collection of garbage about every four seconds (0.7 ms), on a machine whose two cores the generator uses, too. ' +
+  'Less garbage a message would help.'
 
 /** By name of the workload. */
 export const reasons: Readonly<Record<string, string>> = {

@@ -72,6 +72,7 @@ function readOptions(argv: readonly string[]): Choice | 'list' | 'help' {
       longRounds: Math.min(rounds, LONG_ROUNDS),
       seconds,
       warmUp: quick ? 0.3 : 0.7,
+      pacedWarmUp: quick ? 2 : 6,
       latencySeconds: quick ? 0.5 : Math.max(seconds, 1),
       idleConnections: Math.ceil(positive('--connections', values.connections, 15_000)),
       idleWait: quick ? 2 : 30,
