@@ -23,7 +23,8 @@ function configuration(): string {
 # Configuration
 
 \`partyline serve [port …]\` takes every setting as a flag or as an environment variable; the flag wins. In code they are the options of
-\`createBroker\`. A value that cannot be used ends the start with one sentence that names it. Flags
+\`createBroker\`. A value that cannot be used ends the start with one sentence that names it, and so
+does a flag that the chosen engine has no use for; a variable may be meant for other starts and is not refused for that. Flags
 that may be given several times also take a list with commas; variables always take the list.
 Sizes may be written as \`65536\`, \`64KiB\` or \`4MiB\`, times in seconds or as \`90s\`, \`15m\`, \`12h\`, \`30d\`.
 

@@ -4,7 +4,13 @@
 import { isIP } from 'node:net'
 import type { Limits } from '../core/limits.ts'
 import { filterFault } from '../core/topic.ts'
-import { OPTIONS, type Option, type OptionValue, type Settings } from './options.ts'
+import {
+  type EngineKind,
+  OPTIONS,
+  type Option,
+  type OptionValue,
+  type Settings,
+} from './options.ts'
 
 /** A setting that cannot be used. The message is for people and complete. */
 export class ConfigError extends Error {
@@ -36,13 +42,16 @@ export function settingsFromShell(
   flags: Readonly<Record<string, unknown>>,
   env: Readonly<Record<string, string | undefined>>,
 ): Settings {
-  return settle((option) => {
+  const find = (option: Option): Raw | null => {
     const flag = flags[option.flag ?? 'port']
     const given = Array.isArray(flag) ? flag.length > 0 : flag !== undefined
     if (given) return { value: flag, name: option.flag === null ? 'port' : `--${option.flag}` }
     const value = env[option.env]
     return value === undefined || value === '' ? null : { value, name: option.env }
-  })
+  }
+  const settings = settle(find)
+  refuseIdleFlags(settings, find)
+  return settings
 }
 
 /**
@@ -98,7 +107,43 @@ function settle(find: (option: Option) => Raw | null): Settings {
   return settings
 }
 
+const ENGINE_WORDS: Readonly<Record<EngineKind, string>> = {
+  memory: 'the memory engine',
+  disk: 'the disk engine',
+  cluster: 'a cluster (--engine nats://HOST:PORT,…)',
+}
+
+/** A flag is meant for this start: one that changes nothing is a mistake. A variable may be for other starts. */
+function refuseIdleFlags(settings: Settings, find: (option: Option) => Raw | null): void {
+  const { engine } = settings
+  const kind = engine === 'memory' || engine === 'disk' ? engine : 'cluster'
+  for (const option of OPTIONS) {
+    const name = find(option)?.name
+    if (!name?.startsWith('--') || option.engines.includes(kind)) continue
+    const meant = option.engines.map((each) => ENGINE_WORDS[each]).join(' and ')
+    throw new ConfigError(
+      option.key,
+      `${name} is for ${meant}, and means nothing with ${ENGINE_WORDS[kind]}; leave it out, or choose another --engine`,
+    )
+  }
+}
+
 function checkTogether(settings: Settings): void {
+  for (const origin of settings.allowOrigins) {
+    if (origin === '*' || origin === 'null' || /^[a-z][a-z0-9+.-]*:\/\/[^/]+\/?$/i.test(origin))
+      continue
+    throw new ConfigError(
+      'allowOrigins',
+      `--allow-origin ${origin}: an origin is written as browsers do, https://example.org, and * is all of them`,
+    )
+  }
+  for (const host of settings.allowHosts) {
+    if (/^[^\s/?#@:\\]+$/.test(host)) continue
+    throw new ConfigError(
+      'allowHosts',
+      `--allow-host ${host}: a name is wanted without scheme and port, such as example.org`,
+    )
+  }
   for (const filter of settings.denySubscribe) {
     const fault = filterFault(filter)
     if (fault !== null)

@@ -142,14 +142,17 @@ export const LIMIT_OPTIONS: readonly Option[] = [
     'droppedOverrun',
     'newest messages of the log held in memory for readers that are a little behind',
   ),
-  limit(
-    'memoryLogBytes',
-    'memory',
-    'bytes',
-    [MIB, TIB],
-    'sessionsEvicted',
-    'what the memory engine keeps for clients that are away',
-  ),
+  {
+    ...limit(
+      'memoryLogBytes',
+      'memory',
+      'bytes',
+      [MIB, TIB],
+      'sessionsEvicted',
+      'what the memory engine keeps for clients that are away',
+    ),
+    engines: ['memory'],
+  },
   limit(
     'connections',
     'connections',

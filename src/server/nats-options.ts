@@ -26,11 +26,11 @@ export interface NatsSettings {
   readonly natsKey: string
 }
 
-const group = 'Cluster'
+const OF_CLUSTER = { group: 'Cluster', engines: ['cluster'] } as const
 
 /** An option that is a text and empty unless given. */
 function text(key: keyof NatsSettings, flag: string, placeholder: string, doc: string): Option {
-  return option({ key, flag, placeholder, default: '', group, doc })
+  return option({ key, flag, placeholder, default: '', doc, ...OF_CLUSTER })
 }
 
 export const NATS_OPTIONS: readonly Option[] = [
@@ -39,7 +39,7 @@ export const NATS_OPTIONS: readonly Option[] = [
     flag: 'nats-name',
     placeholder: 'NAME',
     default: 'node',
-    group,
+    ...OF_CLUSTER,
     doc: 'how the name of this node begins; the rest is made at each start',
   }),
   option({
@@ -47,7 +47,7 @@ export const NATS_OPTIONS: readonly Option[] = [
     flag: 'nats-prefix',
     placeholder: 'NAME',
     default: 'mq',
-    group,
+    ...OF_CLUSTER,
     doc: 'how streams and subjects begin; clusters that share NATS servers need different ones',
   }),
   option({
@@ -57,7 +57,7 @@ export const NATS_OPTIONS: readonly Option[] = [
     placeholder: 'N',
     max: 5,
     default: 0,
-    group,
+    ...OF_CLUSTER,
     doc: 'copies of everything when the streams are made; 0 is 3 where there are three servers, else 1',
   }),
   option({
@@ -66,7 +66,7 @@ export const NATS_OPTIONS: readonly Option[] = [
     many: true,
     placeholder: 'URL',
     default: [],
-    group,
+    ...OF_CLUSTER,
     doc: 'monitoring addresses of all NATS servers, such as http://a:8222, to check that each syncs always',
   }),
   text('natsUser', 'nats-user', 'NAME', 'user name towards NATS'),

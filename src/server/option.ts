@@ -2,9 +2,11 @@
 
 import type { Counters } from '../core/counters.ts'
 import { DEFAULT_LIMITS, type Limits } from '../core/limits.ts'
-import type { Option } from './options.ts'
+import type { EngineKind, Option } from './options.ts'
 
 type Given = Pick<Option, 'key' | 'group' | 'doc' | 'default'> & Partial<Option>
+
+const ENGINE_KINDS: readonly EngineKind[] = ['memory', 'disk', 'cluster']
 
 /** An option with what most of them have in common. */
 export function option(given: Given): Option {
@@ -19,6 +21,7 @@ export function option(given: Given): Option {
     max: Number.MAX_SAFE_INTEGER,
     choices: [],
     counter: null,
+    engines: ENGINE_KINDS,
     ...given,
   }
 }

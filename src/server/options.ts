@@ -9,6 +9,8 @@ import { option } from './option.ts'
 
 /** Engines that have a name; a cluster goes by the addresses of its NATS servers. */
 export const ENGINES = ['memory', 'disk', 'nats://HOST:PORT,…'] as const
+/** What an engine is called among people who choose one. */
+export type EngineKind = 'memory' | 'disk' | 'cluster'
 export const LOG_FULL = ['evict', 'reject'] as const
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'silent'] as const
 export const LOG_FORMATS = ['auto', 'pretty', 'json'] as const
@@ -82,6 +84,8 @@ export interface Option {
   readonly doc: string
   /** What counts that this limit was reached; null when reaching it costs nobody anything. */
   readonly counter: keyof Counters | null
+  /** Those it means something with. */
+  readonly engines: readonly EngineKind[]
 }
 
 const TIB = 1024 ** 4
@@ -200,6 +204,7 @@ export const OPTIONS: readonly Option[] = [
     placeholder: 'DIR',
     default: './partyline-data',
     group: 'Storage',
+    engines: ['disk'],
     doc: 'folder of the disk engine; made when it is not there, and for one server at a time',
   }),
   option({
@@ -210,6 +215,7 @@ export const OPTIONS: readonly Option[] = [
     default: 0,
     max: TIB,
     group: 'Storage',
+    engines: ['disk', 'cluster'],
     doc: 'what disk engine and cluster keep for clients that are away; 0 is 10GiB or half the free disk, whichever is less',
   }),
   ...NATS_OPTIONS,

@@ -111,6 +111,40 @@ describe('settings', () => {
     }
   })
 
+  it.each([
+    ['data', 'here', 'memory', 'the disk engine, and means nothing with the memory engine; leave'],
+    [
+      'data',
+      'here',
+      'nats://a',
+      'the disk engine, and means nothing with a cluster (--engine nats',
+    ],
+    ['replicas', '3', 'disk', 'a cluster (--engine nats://HOST:PORT,…), and means nothing with'],
+    ['nats-user', 'ann', 'memory', 'a cluster (--engine nats://HOST:PORT,…), and means nothing'],
+    [
+      'log-bytes',
+      '1GiB',
+      'memory',
+      'the disk engine and a cluster (--engine nats://HOST:PORT,…), and',
+    ],
+    ['limit-memory', '1GiB', 'disk', 'the memory engine, and means nothing with the disk engine'],
+  ])(
+    'refuse a flag that the engine has no use for: --%s %s --engine %s',
+    (flag, value, engine, message) => {
+      const { message: said } = errorOf(() => settingsFromShell({ [flag]: value, engine }, {}))
+      expect(said).toContain(`--${flag} is for ${message}`)
+      // A variable may be there for other starts, as in an image.
+      const { env } = OPTIONS.find((o) => o.flag === flag)!
+      expect(settingsFromShell({ engine }, { [env]: value }).engine).toBe(engine)
+    },
+  )
+
+  it('take origins and names as they are meant', () => {
+    const allowed = ['*', 'null', 'https://example.org', 'http://a:8080/', 'chrome-extension://abc']
+    expect(settingsFromCode({ allowOrigins: allowed }).allowOrigins).toEqual(allowed)
+    expect(settingsFromCode({ allowHosts: ['a.example'] }).allowHosts).toEqual(['a.example'])
+  })
+
   it('say how addresses of NATS servers are written, and never a password', () => {
     for (const wrong of [
       'localhost:4222',
@@ -146,6 +180,10 @@ describe('settings', () => {
     [{ 'log-level': 'loud' }, 'logLevel', '--log-level is one of fatal, error'],
     [{ 'deny-subscribe': ['a/#/b'] }, 'denySubscribe', '--deny-subscribe a/#/b: "#" must be'],
     [{ host: [' '] }, 'hosts', '--host wants a text'],
+    [{ 'allow-origin': ['example.org'] }, 'allowOrigins', 'as browsers do, https://example.org'],
+    [{ 'allow-origin': ['https://a/b'] }, 'allowOrigins', '--allow-origin https://a/b: an origin'],
+    [{ 'allow-host': ['https://a'] }, 'allowHosts', '--allow-host https://a: a name is wanted'],
+    [{ 'allow-host': ['a:5000'] }, 'allowHosts', 'without scheme and port'],
   ])('are refused by the name they were given under: %j', (flags, key, message) => {
     const error = errorOf(() => settingsFromShell(flags, {}))
     expect(error.key).toBe(key)
