@@ -1,8 +1,9 @@
-// Saves session records: together what a turn changed, now when a packet waits for it, within a
-// quarter of a second when only a duplicate is at stake.
+// Saves session records: together what a turn changed, now when a packet waits for it, some time soon
+// when only a duplicate is at stake (lazy-saves.ts).
 
 import { type Engine, EngineError, type EngineFault, type SessionSave } from './engine.ts'
 import type { Intake } from './intake.ts'
+import { LazySaves } from './lazy-saves.ts'
 import type { Runtime } from './runtime.ts'
 import type { SessionFlow, SessionProfile } from './types.ts'
 
@@ -20,8 +21,6 @@ export interface Recorded {
   profile(): SessionProfile
 }
 
-/** Milliseconds a lazy save may wait. */
-const LAZY_MS = 250
 /** Milliseconds after which an engine that was away, or full, is asked again. */
 const AGAIN_MS = 500
 
@@ -42,8 +41,7 @@ export class Saver {
   readonly #flying = new Set<Recorded>()
   /** Groups and members between which a message moved: saved all together or not at all, until that has landed. */
   readonly #tied = new Set<Recorded>()
-  #lazy = new Set<Recorded>()
-  #timer = false
+  readonly #lazy: LazySaves<Recorded>
   /** The engine is away: nothing is asked of it until the next attempt. */
   #away = false
 
@@ -51,6 +49,18 @@ export class Saver {
     this.#engine = engine
     this.#intake = intake
     this.#runtime = runtime
+    this.#lazy = new LazySaves<Recorded>(runtime, {
+      shared: engine.node !== null,
+      isAway: () => this.#away,
+      due: (session) => {
+        if (!session.gone) this.#enter(session, false).promise.catch(() => {})
+      },
+    })
+  }
+
+  /** Records that are not as their sessions are: to be saved some time soon, or on their way. */
+  get waiting(): number {
+    return this.#lazy.size + this.#due.size + this.#flying.size
   }
 
   /** Resolves when the session's traffic state, as it is at the end of this turn or later, is saved. */
@@ -85,16 +95,9 @@ export class Saver {
     }
   }
 
-  /** Some time soon. */
+  /** Some time soon: within a quarter of a second, or half a minute where several nodes share the engine. */
   lazily(session: Recorded): void {
-    if (session.gone) return
-    this.#lazy.add(session)
-    if (this.#timer) return
-    this.#timer = true
-    this.#runtime.after(LAZY_MS, () => {
-      this.#timer = false
-      this.#enterLazy()
-    })
+    if (!session.gone) this.#lazy.add(session)
   }
 
   /** Saves nothing of it any more. */
@@ -145,17 +148,9 @@ export class Saver {
 
   /** Writes whatever waits; resolves when it is written. */
   async flush(): Promise<void> {
-    this.#enterLazy()
+    this.#lazy.flush()
     const all = [...this.#due.values()].map((due) => due.promise)
     if (all.length > 0) await Promise.allSettled(all)
-  }
-
-  #enterLazy(): void {
-    const lazy = this.#lazy
-    this.#lazy = new Set()
-    for (const session of lazy) {
-      if (!session.gone) this.#enter(session, false).promise.catch(() => {})
-    }
   }
 
   #enter(session: Recorded, profile: boolean): Due {

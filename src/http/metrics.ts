@@ -71,7 +71,7 @@ export function renderMetrics(broker: Broker, server: ServerFigures): string {
 }
 
 function gauges(broker: Broker, { ready, uptime }: ServerFigures): Gauge[] {
-  const { sessions, router, retained, topics, groups, intake, engine, counters } = broker
+  const { sessions, router, retained, topics, groups, intake, saver, engine, counters } = broker
   const memory = process.memoryUsage()
   const log = engine.bounds()
   const all: Gauge[] = [
@@ -85,6 +85,7 @@ function gauges(broker: Broker, { ready, uptime }: ServerFigures): Gauge[] {
     ['partyline_retained_messages', 'Retained messages.', retained.count],
     ['partyline_retained_bytes', 'Bytes of retained messages.', retained.bytes],
     ['partyline_intake_bytes', 'Bytes of messages accepted and not yet stored.', intake.bytes],
+    ['partyline_saves_waiting', 'Saves of session records not done yet.', saver.waiting],
     ['partyline_log_bytes', 'Bytes of the log of QoS 1 and 2 messages.', log.bytes],
     ['partyline_log_bytes_limit', 'Bytes the log may hold.', log.cap],
     ['partyline_uptime_seconds', 'Seconds since the server started.', uptime],

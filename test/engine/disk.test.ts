@@ -7,7 +7,7 @@ import { open } from 'lmdb'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { DiskEngine, type DiskOptions } from '../../src/engine/disk.ts'
 import { DataFolder } from '../../src/engine/folder.ts'
-import { CommitError, Store } from '../../src/engine/store.ts'
+import { CommitError, nameKey, Store } from '../../src/engine/store.ts'
 import {
   describeEngine,
   faultOf,
@@ -89,6 +89,14 @@ describe('what is on disk', () => {
     return copy
   }
 
+  /** Subscriptions and will as they are stored, as bytes. */
+  function profileOf(id: string): Buffer | undefined {
+    const store = Store.open(crashed(), true)
+    const value = store.profile.getBinary(nameKey(Buffer.from(id)).key)
+    void store.close()
+    return value && Buffer.from(value)
+  }
+
   test('everything is there after an orderly stop', async () => {
     const [engine] = await start()
     const { epoch } = await engine.claim('ann')
@@ -106,6 +114,21 @@ describe('what is on disk', () => {
     expect(claimed.epoch).toBeGreaterThan(epoch)
     expect(claimed.stored).toMatchObject({ profile: PROFILE, flow: flowOf(log, 9) })
     expect(notes).toEqual([])
+  })
+
+  test('what traffic changes is written without subscriptions and will', async () => {
+    const [engine] = await start()
+    const { epoch } = await engine.claim('ann')
+    await engine.save([{ id: 'ann', epoch, profile: PROFILE, flow: flowOf(engine.log, 1) }])
+    const before = profileOf('ann')
+    await engine.save([{ id: 'ann', epoch, flow: flowOf(engine.log, 2) }])
+    expect(profileOf('ann')).toEqual(before)
+    expect((await engine.claim('ann')).stored).toMatchObject({ flow: { cursor: 2 } })
+
+    const later = await engine.claim('ann')
+    await engine.save([{ id: 'ann', epoch: later.epoch, profile: PROFILE }])
+    // It carries the epoch it was written under, so one that is written anew is another.
+    expect(profileOf('ann')).not.toEqual(before)
   })
 
   test('a file is no folder', async () => {
