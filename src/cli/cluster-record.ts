@@ -29,14 +29,49 @@ const FILE = 'cluster.json'
 export function readRecord(folder: string): ClusterRecord | null {
   const file = path.join(folder, FILE)
   if (!existsSync(file)) return null
+  let record: unknown
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as ClusterRecord
+    record = JSON.parse(readFileSync(file, 'utf8'))
   } catch (error) {
-    throw new Error(
-      `${file} cannot be read (${(error as Error).message}); end the processes it is about and delete it`,
-      { cause: error },
-    )
+    throw unusable(file, (error as Error).message, { cause: error })
   }
+  const fault = recordFault(record)
+  if (fault !== null) throw unusable(file, fault)
+  return record as ClusterRecord
+}
+
+function unusable(file: string, why: string, options?: ErrorOptions): Error {
+  return new Error(
+    `${file} does not say which processes belong to a cluster (${why}); ` +
+      'end those that still run, as `ps` shows them, and delete it',
+    options,
+  )
+}
+
+/** What is wrong with the record, which somebody may have edited: it says who is sent signals. */
+function recordFault(record: unknown): string | null {
+  const { pid, args, parts } = Object(record) as Partial<Record<keyof ClusterRecord, unknown>>
+  if (!isId(pid) || !tells(args)) return 'it wants "pid", a process id, and "args", texts'
+  if (!Array.isArray(parts)) return 'it wants "parts", a list'
+  const wrong = parts.findIndex((part: unknown) => !isPart(part))
+  if (wrong < 0) return null
+  return `number ${wrong + 1} of its "parts" wants "name", "port", "health", "pid" and "args"`
+}
+
+function isPart(part: unknown): boolean {
+  const given = Object(part) as Partial<Record<keyof RecordedPart, unknown>>
+  const { name, port, health, pid, args } = given
+  const isNamed = typeof name === 'string' && typeof port === 'number' && typeof health === 'string'
+  return isNamed && (pid === null || isId(pid)) && tells(args)
+}
+
+function isId(pid: unknown): boolean {
+  return Number.isInteger(pid) && (pid as number) > 0
+}
+
+/** With nothing to tell it by, any process would be the one that is meant. */
+function tells(args: unknown): boolean {
+  return Array.isArray(args) && args.length > 0 && args.every((arg) => typeof arg === 'string')
 }
 
 export function writeRecord(folder: string, record: ClusterRecord): void {
