@@ -30,6 +30,8 @@ const AGAIN_MS = 1_000
 const REQUEST_MS = 5_000
 const APPEND_MS = 20_000
 const KICK_MS = 1_500
+/** Milliseconds after which whoever asked for a session may have gone to another node for it. */
+const LATE_MS = 2_000
 const REFRESH_MS = 2_000
 const MISSES_MAX = 9
 const LAPSE_MS = [11_000, 14_000] as const
@@ -80,6 +82,8 @@ export class SharedEngine implements Engine {
   /** Sessions this node owns, as far as it knows, and their epochs. */
   readonly #owned = new Map<string, number>()
   readonly #chains = new Map<string, Promise<unknown>>()
+  /** Claims that the servers may have granted, which nobody here was told yet. */
+  readonly #taking = new Map<string, Promise<unknown>>()
   readonly #queue: Append[] = []
   #pumping = false
   /** Packet identifiers by session whose messages were given up before they were stored. */
@@ -216,8 +220,8 @@ export class SharedEngine implements Engine {
     let happened = false
     try {
       await this.#ask(() => {
-        happened = true
         this.#servers.append(this.node, mark, messages, saves)
+        happened = true
       }, APPEND_MS)
       this.wake()
     } catch (error) {
@@ -332,10 +336,23 @@ export class SharedEngine implements Engine {
   // ---- Sessions ------------------------------------------------------------------------------
 
   claim(id: string, epoch?: number): Promise<Claim> {
-    return this.#inTurn([id], () => this.#claim(id, epoch))
+    const asked = this.now()
+    const claiming: Promise<Claim> = this.#inTurn([id], () =>
+      this.#claim(id, epoch, asked, () => this.#taking.set(id, claiming)),
+    )
+    const over = (): void => {
+      if (this.#taking.get(id) === claiming) this.#taking.delete(id)
+    }
+    claiming.then(over, over)
+    return claiming
   }
 
-  async #claim(id: string, epoch: number | undefined): Promise<Claim> {
+  async #claim(
+    id: string,
+    epoch: number | undefined,
+    asked: number,
+    taking: () => void,
+  ): Promise<Claim> {
     const servers = this.#servers
     const ask = <T>(what: () => T): Promise<T> => this.#ask(what, REQUEST_MS)
     const read = (): Promise<Owned | null> =>
@@ -343,9 +360,18 @@ export class SharedEngine implements Engine {
         const owned = servers.sessions.get(id)
         return owned === undefined ? null : { ...owned }
       })
+    // A claim that was held up must not take the session from where its client went meanwhile.
+    const yieldTo = (found: Owned | null, known: number | null): void => {
+      if (found === null || found.ended || found.node === this.node) return
+      const isNew = found.epoch !== known && found.at > asked
+      if (isNew && this.now() - asked >= LATE_MS) throw fenced(id)
+    }
+    let known: number | null = null
     for (;;) {
       let found = await read()
       if (epoch !== undefined && found?.epoch !== epoch) throw fenced(id)
+      yieldTo(found, known)
+      known = found?.epoch ?? null
       const theirs = found !== null && !found.ended && found.node !== this.node
       // Told and not waited for: what core saves then waits for this claim.
       if (theirs && this.#owned.delete(id)) void this.#events?.kick(id)
@@ -355,9 +381,11 @@ export class SharedEngine implements Engine {
         const owner = found?.node ?? ''
         if (!(await this.#kick(owner, id))) unaware = owner
         found = await read()
+        yieldTo(found, known)
         if (found !== null && found.epoch !== kicked && found.node !== this.node) continue
       } else if (theirs) unaware = found?.node ?? null
       const version = found?.version ?? 0
+      taking()
       const owned = await ask(() => servers.take(id, this.node, version))
       if (owned === null) continue
       this.#owned.set(id, owned.epoch)
@@ -408,6 +436,11 @@ export class SharedEngine implements Engine {
   }
 
   async #letGo(id: string, before: number): Promise<void> {
+    const taking = this.#taking.get(id)
+    if (taking !== undefined) {
+      await taking.catch(() => {})
+      await new Promise<void>((resolve) => this.#runtime.after(0, resolve))
+    }
     const epoch = this.#owned.get(id)
     if (epoch === undefined || epoch >= before) return
     await this.#events?.kick(id)

@@ -38,6 +38,8 @@ export interface Owned {
   epoch: number
   /** Grows with every write. */
   version: number
+  /** When it was last written. */
+  at: number
   ended: boolean
   profile: SessionProfile | null
   flow: SessionFlow | null
@@ -142,6 +144,7 @@ export class SharedLog {
         continue
       }
       owned.version = ++this.#versions
+      owned.at = this.runtime.now()
       owned.ended = save.ended === true
       owned.profile = save.ended ? null : (save.profile ?? owned.profile)
       owned.flow = save.ended ? null : (save.flow ?? owned.flow)
@@ -162,7 +165,8 @@ export class SharedLog {
     const ended = known === undefined || known.ended
     const profile = ended ? null : known.profile
     const flow = ended ? null : known.flow
-    const owned: Owned = { node, epoch, version: epoch, ended: false, profile, flow }
+    const at = this.runtime.now()
+    const owned: Owned = { node, epoch, version: epoch, at, ended: false, profile, flow }
     this.sessions.set(id, owned)
     if (flow !== null) {
       const said = this.#wishes.get(node)?.at(-1)?.upTo ?? Number.POSITIVE_INFINITY
