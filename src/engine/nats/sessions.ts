@@ -59,6 +59,8 @@ export class NatsSessions {
   readonly #owned = new Map<string, Owned>()
   /** What was asked of a session is done one after the other. */
   readonly #chains = new Map<string, Promise<unknown>>()
+  /** Those that the servers may have granted to a claim of ours that is not over. */
+  readonly #taking = new Set<string>()
   /** Appends that QoS 2 messages were saved for and that are not over. */
   readonly #flying = new Map<string, (() => void)[]>()
 
@@ -70,7 +72,9 @@ export class NatsSessions {
   /** With `epoch` only if nobody claimed it since that one; else rejects `fenced` and disturbs nobody. */
   claim(id: string, epoch?: number): Promise<Claim> {
     const asked = this.#deps.now()
-    return this.#inTurn(id, () => this.#claim(id, epoch, asked))
+    return this.#inTurn(id, () =>
+      this.#claim(id, epoch, asked).finally(() => this.#taking.delete(id)),
+    )
   }
 
   /** `group` is the append whose QoS 2 messages are saved here first. */
@@ -130,6 +134,11 @@ export class NatsSessions {
    * not ours any more.
    */
   async release(id: string, since: number, letGo: () => Promise<void>): Promise<void> {
+    // Whoever asked for it here hears first that it is theirs, and in a later turn that it is not.
+    if (this.#taking.has(id)) {
+      await Promise.allSettled([this.#chains.get(id)])
+      await sleep(0)
+    }
     const owned = this.#owned.get(id)
     if (owned === undefined || (since > 0 && owned.epoch >= since)) return
     await letGo()
@@ -174,7 +183,7 @@ export class NatsSessions {
   // ---- Claiming ------------------------------------------------------------------------------
 
   async #claim(id: string, since: number | undefined, asked: number): Promise<Claim> {
-    const { token, subject } = this.#placeOf(id)
+    const { subject } = this.#placeOf(id)
     const mine = this.#owned.get(id)
     let seq = 0
     let record: SessionRecord | null = null
@@ -214,7 +223,7 @@ export class NatsSessions {
           if (record.node !== this.#deps.names.node && !record.ended) continue
         }
       }
-      const outcome = await this.#take(id, token, subject, record, seq)
+      const outcome = await this.#take(id, record, seq)
       if ('seq' in outcome) {
         if (unaware !== '') this.#deps.remind(unaware, id, outcome.seq)
         return this.#claimed(id, outcome.seq, record)
@@ -229,14 +238,10 @@ export class NatsSessions {
     }
   }
 
-  #take(
-    id: string,
-    token: string,
-    subject: string,
-    record: SessionRecord | null,
-    expected: number,
-  ): Promise<Outcome> {
+  #take(id: string, record: SessionRecord | null, expected: number): Promise<Outcome> {
     const { names, nonce } = this.#deps
+    const { token, subject } = this.#placeOf(id)
+    this.#taking.add(id)
     const mark = nonce()
     const claim: SessionRecord = {
       ...(record === null || record.ended ? NOBODYS : record),
