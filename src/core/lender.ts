@@ -49,7 +49,6 @@ export class Lender extends Cursor {
   readonly #messages = new Map<Pos, Message>()
   readonly #record: LoanRecord
   #reaching = false
-  #fetching = false
   /** Room here that is not spoken for; null when it has to be asked. */
   #roomHere: number | null = null
   #lostBefore: Pos = 0
@@ -247,7 +246,7 @@ export class Lender extends Cursor {
     for (const pos of this.#mine) {
       const message = this.#messages.get(pos)
       if (message === undefined) {
-        if (this.#group.room() > 0) this.#fetch(pos)
+        if (this.#group.room() > 0) this.#group.read(pos, (found) => this.#found(pos, found))
         return
       }
       if (!this.#group.take(pos, message)) return
@@ -256,20 +255,10 @@ export class Lender extends Cursor {
     }
   }
 
-  #fetch(pos: Pos): void {
-    if (this.#fetching) return
-    this.#fetching = true
-    this.#broker.log.message(pos).then(
-      (message) => {
-        this.#fetching = false
-        if (message === null) this.finish(pos, this.#here.self)
-        else if (this.#open.get(pos)?.node === this.#here.self) this.#messages.set(pos, message)
-        this.settle()
-      },
-      () => {
-        this.#fetching = false
-      },
-    )
+  #found(pos: Pos, message: Message | null): void {
+    if (message === null) this.finish(pos, this.#here.self)
+    else if (this.#open.get(pos)?.node === this.#here.self) this.#messages.set(pos, message)
+    this.settle()
   }
 
   /** A member here went away with it, and no other has room. */

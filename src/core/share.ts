@@ -248,7 +248,7 @@ export class Group extends Cursor {
     while (this.#returned.length > 0) {
       const { pos, message } = this.#returned[0] as { pos: Pos; message: Message | null }
       if (message === null) {
-        if (this.attached) this.#fetch(pos)
+        if (this.attached) this.read(pos, (found) => this.#found(pos, found))
         return
       }
       if (!this.#lend(pos, message)) return
@@ -257,19 +257,23 @@ export class Group extends Cursor {
     if (!this.live) this.wake(this.#broker.log)
   }
 
-  /** What was lent when an earlier run ended has to be read again. */
-  #fetch(pos: Pos): void {
+  #found(pos: Pos, message: Message | null): void {
+    const first = this.#returned[0]
+    if (first?.pos === pos) {
+      if (message === null) this.#returned.shift()
+      else first.message = message
+    }
+    this.settle()
+  }
+
+  /** Reads again what was lent before, in an earlier run or elsewhere: one at a time, null if it is gone. */
+  read(pos: Pos, found: (message: Message | null) => void): void {
     if (this.#fetching) return
     this.#fetching = true
     this.#broker.log.message(pos).then(
       (message) => {
         this.#fetching = false
-        const first = this.#returned[0]
-        if (first?.pos === pos) {
-          if (message === null) this.#returned.shift()
-          else first.message = message
-        }
-        this.settle()
+        found(message)
       },
       () => {
         // The engine says itself what is wrong. Members that only listen would never wake us.
