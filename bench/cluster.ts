@@ -8,10 +8,12 @@ import { Field } from './cluster-field.ts'
 import { type ClusterPage, clusterPage, type Measured, shown } from './cluster-report.ts'
 import { CLUSTER_ROWS, type ClusterRow, type Run } from './cluster-rows.ts'
 import { prepareGenerator } from './generator.ts'
-import { cache, killAll, root } from './processes.ts'
+import { cache, endTogether, killAll, root } from './processes.ts'
 import { median } from './statistics.ts'
 
+const argv = process.argv.slice(2)
 const { values } = parseArgs({
+  args: argv,
   options: {
     rounds: { type: 'string', default: '3' },
     seconds: { type: 'string', default: '2' },
@@ -61,7 +63,7 @@ async function main(): Promise<void> {
     await field.stop()
   }
   const page: ClusterPage = {
-    command: ['npm run bench:cluster', ...process.argv.slice(2)].join(' '),
+    command: ['npm run bench:cluster', ...(argv.length > 0 ? ['--', ...argv] : [])].join(' '),
     date: new Date().toISOString().slice(0, 10),
     machine: `${os.cpus().length} × ${os.cpus()[0]?.model ?? 'unknown'}, ${process.platform}`,
     node: process.versions.node,
@@ -76,10 +78,7 @@ async function main(): Promise<void> {
   process.stdout.write(`written to ${path.join(out, 'CLUSTER.md')}\n`)
 }
 
-process.on('SIGINT', () => {
-  killAll()
-  process.exit(1)
-})
+endTogether()
 
 try {
   await main()

@@ -69,9 +69,19 @@ export async function startServer(
 
 const alive = new Set<ChildProcess>()
 
-/** Ends whatever this process started; called when the benchmark is interrupted. */
+/** Ends whatever this process started. */
 export function killAll(): void {
   for (const child of alive) child.kill('SIGKILL')
+}
+
+/** Who interrupts the benchmark ends what it started, too. */
+export function endTogether(): void {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      killAll()
+      process.exit(130)
+    })
+  }
 }
 
 async function stopChild(child: ChildProcess): Promise<void> {

@@ -8,7 +8,7 @@ import { type Contender, contenders } from './contenders.ts'
 import { type Generator, prepareGenerator } from './generator.ts'
 import { judge } from './goals.ts'
 import { type Entrant, measure, type Sample, type Sizes } from './measure.ts'
-import { killAll, root } from './processes.ts'
+import { endTogether, killAll, root } from './processes.ts'
 import { type Absentee, drawCharts, type Facts, resultsPage, terminalTable } from './report.ts'
 import { type Roles, type Row, summarize } from './summary.ts'
 import { type Workload, workloads } from './workloads.ts'
@@ -219,12 +219,7 @@ async function main(): Promise<void> {
   )
 }
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => {
-    killAll()
-    process.exit(130)
-  })
-}
+endTogether()
 
 try {
   await main()
