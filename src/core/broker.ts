@@ -224,6 +224,7 @@ export class Broker {
       this.#downs.clear()
     }
     if (state === 'up' && this.engine.node !== null) {
+      this.#peers?.engineBack()
       this.sessions.moves.claimLate()
       this.sweep.resumed()
     }

@@ -126,6 +126,12 @@ export class Peers {
     this.#stopped = true
   }
 
+  /** What was said while the engine was away nobody heard, here or there. */
+  engineBack(): void {
+    this.#tellAll(null)
+    this.#broker.engine.cast(null, new Writer(Kind.ask).finish())
+  }
+
   /** A node came, and knows nothing of us, or died. */
   node(id: string, up: boolean): void {
     if (up) {

@@ -60,6 +60,23 @@ describe('QoS 0 between nodes', () => {
     expect(bob.hears()).toEqual(['now'])
   })
 
+  test('what was subscribed while a node was cut off is known soon after', async () => {
+    nodes = await Nodes.start(2)
+    const ann = await nodes.comes(0, 'ann')
+    const bob = await nodes.comes(1, 'bob')
+    nodes.node(0).engine.cut = true
+    await nodes.pass(4_000)
+    nodes.subscribe(0, ann, 'a', 0)
+    nodes.subscribe(1, bob, 'b', 0)
+    nodes.node(0).engine.cut = false
+    await nodes.pass(1_000)
+    nodes.publish(1, 'a', 'to ann')
+    nodes.publish(0, 'b', 'to bob')
+    await nodes.pass(100)
+    expect(ann.hears()).toEqual(['to ann'])
+    expect(bob.hears()).toEqual(['to bob'])
+  })
+
   test('a retained message is found at every node', async () => {
     nodes = await Nodes.start(2)
     nodes.publish(0, 'a/b', 'kept', true)
