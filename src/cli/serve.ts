@@ -115,6 +115,9 @@ function dieOf(error: unknown, log: Log): void {
   process.exit(1)
 }
 
+/** Addresses at which `localhost` finds the server. */
+const LOCAL: ReadonlySet<string> = new Set(['127.0.0.1', '::1', '0.0.0.0', '::'])
+
 function announce(
   addresses: readonly AddressInfo[],
   settings: Settings,
@@ -123,11 +126,12 @@ function announce(
   const names = addresses.map(({ address, port }) =>
     address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,
   )
-  const port = addresses[0]?.port
+  const { address = '', port } = addresses[0] ?? {}
+  const host = LOCAL.has(address) ? 'localhost' : address
   const data = settings.engine === 'disk' ? { data: path.resolve(settings.data) } : {}
   const sentence =
     `listening on ${names.join(', ')}${data.data === undefined ? '' : `, data in ${data.data}`}; ` +
-    `next, in another terminal: npx partyline client localhost ${port} SUBSCRIBER`
+    `next, in another terminal: npx partyline client ${host} ${port} SUBSCRIBER`
   logger.info({ event: 'listening', addresses: names, ...data }, sentence)
   // Programs read the log; who started it and looks on wants to know, too.
   if (!pretty) process.stderr.write(`partyline: ${sentence}\n`)

@@ -6,7 +6,8 @@ import type { Duplex } from 'node:stream'
 const DEFAULT_PORT = 5000
 /** Milliseconds until a server that does not answer counts as not there. */
 const PATIENCE = 10_000
-const KEEP_ALIVE = 60_000
+/** Milliseconds of silence after which the server's machine is asked whether it is still there; ten seconds more decide. */
+const KEEP_ALIVE = 15_000
 
 export interface Server {
   readonly host: string
