@@ -2,11 +2,10 @@
 // position. Two small arrays, made at first use; identifiers are handed out in order, so the
 // place of one is computed and not looked up.
 
+import { IDENTIFIERS, SendRuns } from './send-runs.ts'
 import type { Group } from './share.ts'
 import { type Pos, type SendRun, SendState } from './types.ts'
 
-/** Packet identifiers run from 1 to 65 535. */
-const IDENTIFIERS = 65_535
 const SLOTS_MIN = 16
 
 /** Where an entry comes from when it is not simply the next message of the log. */
@@ -152,33 +151,15 @@ export class Window {
 
   /** For the session's record. Finished ones are left out: their identifiers are free again. */
   runs(): SendRun[] {
-    const runs: Mutable[] = []
+    const runs = new SendRuns()
     for (const { packetId, pos, state, origin } of this.entries()) {
-      const topic = origin !== null && 'retained' in origin ? origin.retained : null
+      const topic = origin !== null && 'retained' in origin ? origin.retained : undefined
       const group = groupOf(origin)
       // Whoever owns the group's record knows that this node has it, and lends it again.
       if (group !== undefined && state === SendState.published) continue
-      const run = runs[runs.length - 1]
-      const follows =
-        run !== undefined &&
-        run.state === state &&
-        run.with === group &&
-        (run.retained !== undefined) === (topic !== null) &&
-        ((run.packetId - 1 + run.positions.length) % IDENTIFIERS) + 1 === packetId
-      if (follows) {
-        run.positions.push(pos)
-        if (topic !== null) run.retained?.push(topic)
-      } else {
-        runs.push({
-          packetId,
-          positions: [pos],
-          state,
-          ...(topic === null ? {} : { retained: [topic] }),
-          ...(group === undefined ? {} : { with: group }),
-        })
-      }
+      runs.add({ packetId, pos, state, topic, with: group })
     }
-    return runs
+    return runs.all
   }
 
   static from(runs: readonly SendRun[]): Window {
@@ -224,11 +205,6 @@ export class Window {
       this.#states[serial & grown] = states[serial & mask] as number
     }
   }
-}
-
-type Mutable = { packetId: number; positions: Pos[]; state: SendState } & {
-  retained?: string[]
-  with?: string
 }
 
 /** The group that the record of the message's session has to name, where nodes share the log. */

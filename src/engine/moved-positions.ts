@@ -1,7 +1,8 @@
 // Where positions of one log stand in a copy of it. The copy has new positions in the same order;
 // only those that somebody names are remembered, so the log may be far larger than memory.
 
-import type { Pos, SendRun, SessionFlow, SessionProfile } from '../core/types.ts'
+import { IDENTIFIERS, SendRuns } from '../core/send-runs.ts'
+import type { Pos, SessionFlow, SessionProfile } from '../core/types.ts'
 import { SendState } from '../core/types.ts'
 
 export class MovedPositions {
@@ -92,7 +93,7 @@ export function movedFlow(
   log: string,
   isRetained: (topic: string, pos: Pos) => boolean,
 ): SessionFlow {
-  const sending: SendRun[] = []
+  const sending = new SendRuns()
   for (const run of flow.sending) {
     const { packetId, positions, state, retained } = run
     positions.forEach((pos, i) => {
@@ -101,42 +102,10 @@ export function movedFlow(
       // A PUBREL needs no message.
       const owed = stored || state === SendState.released
       const next = ((packetId - 1 + i) % IDENTIFIERS) + 1
-      if (owed) append(sending, next, moved.of(pos), run, topic)
+      if (owed) {
+        sending.add({ packetId: next, pos: moved.of(pos), state, topic, with: run.with })
+      }
     })
   }
-  return { ...flow, cursor: moved.of(flow.cursor), sending, log }
-}
-
-const IDENTIFIERS = 65_535
-
-interface Building extends SendRun {
-  readonly positions: Pos[]
-  readonly retained?: string[]
-}
-
-/** Adds to the last run what continues it; identifiers in between are free. */
-function append(
-  runs: SendRun[],
-  packetId: number,
-  pos: Pos,
-  { state, with: party }: SendRun,
-  topic: string | undefined,
-): void {
-  const last = runs[runs.length - 1] as Building | undefined
-  const next =
-    last === undefined ? 0 : ((last.packetId - 1 + last.positions.length) % IDENTIFIERS) + 1
-  const same = last?.state === state && last.with === party
-  const alike = (last?.retained === undefined) === (topic === undefined)
-  if (last === undefined || !same || !alike || next !== packetId) {
-    runs.push({
-      packetId,
-      positions: [pos],
-      state,
-      ...(topic === undefined ? {} : { retained: [topic] }),
-      ...(party === undefined ? {} : { with: party }),
-    })
-    return
-  }
-  last.positions.push(pos)
-  if (topic !== undefined) last.retained?.push(topic)
+  return { ...flow, cursor: moved.of(flow.cursor), sending: sending.all, log }
 }
