@@ -2,6 +2,7 @@
 // forgotten with their last, and their records kept as long as a member anywhere needs them.
 
 import type { Broker } from './broker.ts'
+import { Doubts } from './doubts.ts'
 import type { Claim } from './engine.ts'
 import { disclaimer, readStatement } from './lending-codec.ts'
 import { Kind, type Reader } from './peer-codec.ts'
@@ -15,9 +16,11 @@ const ASK_AGAIN_MS = 1_000
 export class Groups {
   readonly #broker: Broker
   readonly #byKey = new Map<string, Group>()
+  readonly doubts: Doubts
 
   constructor(broker: Broker) {
     this.#broker = broker
+    this.doubts = new Doubts(broker)
   }
 
   get size(): number {

@@ -77,7 +77,8 @@ export class Lending implements Here {
 
   /** Whether this node has anything to do with the group. */
   get needed(): boolean {
-    return this.#group.size > 0 || this.#done.size > 0 || this.#claiming || this.owns
+    const { size, isHolding } = this.#group
+    return size > 0 || isHolding || this.#done.size > 0 || this.#claiming || this.owns
   }
 
   /** Whether this node is alive to all others: what it was lent it may give to its members. */

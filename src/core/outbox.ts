@@ -13,6 +13,8 @@ import { type Origin, Window, type WindowEntry } from './window.ts'
 
 /** Retained messages sent to one session in one turn. */
 const RETAINED_TURN = 1_000
+/** Milliseconds after which what could not be saved is saved again. */
+const SAVE_AGAIN_MS = 500
 
 /** Retained messages on their way to a new subscription. */
 interface Snapshot {
@@ -195,15 +197,26 @@ export class Outbox {
    * calls it done, and sent once the group has.
    */
   #takeOver(held: Held, pos: Pos, group: Group): void {
-    const { link } = this.#session
-    this.#broker.saver.flow(this.#session).then(
+    const session = this.#session
+    const { link } = session
+    this.#broker.saver.flow(session).then(
       () => group.handed(pos).then(() => this.#isOurs(held.packetId, held, link)),
       () => {
-        this.#window.finish(held.packetId)
-        group.returned(pos)
-        this.#session.link?.close('engine-lost', 'the session could not be saved')
+        session.link?.close('engine-lost', 'the session could not be saved')
+        const again = (): void => this.#takeOverAgain(held, pos, group)
+        if (session.gone) again()
+        else this.#broker.runtime.after(SAVE_AGAIN_MS, again)
       },
     )
+  }
+
+  /** It may have been saved all the same: nobody else gets the message before that is known. */
+  #takeOverAgain(held: Held, pos: Pos, group: Group): void {
+    const session = this.#session
+    if (session.gone) group.doubted(pos, session)
+    else if (this.#broker.sessions.get(session.id) === session) this.#takeOver(held, pos, group)
+    // It has ended, and what it was to get with it. [MQTT-4.8.2-5]
+    else void group.handed(pos)
   }
 
   /** The group knows that nobody else gets it: it can be sent. */

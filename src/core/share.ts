@@ -302,6 +302,24 @@ export class Group extends Cursor {
     return this.#lent.has(pos) || this.#lend(pos, message)
   }
 
+  /** Whether a member here was lent anything. */
+  get isHolding(): boolean {
+    return this.#lent.size > 0
+  }
+
+  /** A member's record was to hold the message and is another node's now: whether it does is found out. */
+  doubted(pos: Pos, member: Recorded): void {
+    this.#broker.groups.doubts.add(this, pos, member)
+  }
+
+  /** It does, or another member may have the message. */
+  cleared(pos: Pos, isTaken: boolean): void {
+    const message = this.#lent.get(pos) ?? null
+    if (!this.#lent.delete(pos)) return
+    if (isTaken || message === null) this.lending?.finishedHere(pos)
+    else this.lending?.returnedHere(pos, message)
+  }
+
   /** A member's record holds the message; resolves when the group's says so. */
   handed(pos: Pos): Promise<void> {
     this.#lent.delete(pos)

@@ -2,6 +2,7 @@
 // go, and when its record ends.
 
 import { afterEach, describe, expect, test } from 'vitest'
+import { EngineError } from '../../src/core/engine.ts'
 import { Nodes } from '../support/nodes.ts'
 
 const RECORD = '\u0000share/g/q'
@@ -117,6 +118,36 @@ describe('a shared group at several nodes', () => {
     expect(nodes.servers.sessions.get('ann')?.flow?.sending).toMatchObject([{ with: 'g/q' }])
   })
 
+  test('gives nobody else QoS 2 that a record holds whose save was not answered', async () => {
+    nodes = await Nodes.start(2)
+    const bob = await nodes.comes(1, 'bob')
+    nodes.subscribe(1, bob, '$share/g/q', 2)
+    await nodes.pass(5_000)
+    const ann = await nodes.comes(0, 'ann')
+    nodes.subscribe(0, ann, '$share/g/q', 2)
+    await nodes.pass(2_000)
+    bob.congested = true
+    const { engine } = nodes.node(0)
+    const save = engine.save.bind(engine)
+    engine.save = async (saves) => {
+      await save(saves)
+      if (!saves.some(({ flow }) => flow?.sending.some((run) => run.with === 'g/q'))) return
+      engine.save = save
+      engine.cut = true
+      throw new EngineError('down', 'no answer')
+    }
+    await nodes.store(1, 'q', '1', 2)
+    await nodes.pass(15_000)
+    expect(ann.closed).toContain('engine-lost')
+    engine.cut = false
+    bob.congested = false
+    await nodes.pass(10_000)
+    expect(bob.hears()).toEqual([])
+    const back = await nodes.comes(1, 'ann')
+    await nodes.pass(10_000)
+    expect([...back.hears(), ...bob.hears()]).toEqual(['1'])
+  })
+
   test('goes on at another node while its owner stands still, which gives nothing twice', async () => {
     nodes = await Nodes.start(2)
     const ann = await nodes.comes(0, 'ann')
@@ -125,14 +156,11 @@ describe('a shared group at several nodes', () => {
     const bob = await nodes.comes(1, 'bob')
     nodes.subscribe(1, bob, '$share/g/q', 1)
     await nodes.pass(1_000)
-    const { engine, runtime } = nodes.node(0)
-    engine.paused = true
-    runtime.pause()
+    nodes.pauses(0)
     await nodes.store(1, 'q', '1')
     await nodes.pass(8_000)
     expect(bob.hears()).toEqual(['1'])
-    engine.paused = false
-    runtime.resume()
+    nodes.goesOn(0)
     await nodes.pass(5_000)
     expect(ann.hears()).toEqual([])
     expect(nodes.servers.sessions.get(RECORD)?.node).toBe('n1')

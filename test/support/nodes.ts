@@ -85,6 +85,19 @@ export class Nodes {
     runtime.kill()
   }
 
+  /** Its process stands still, until it goes on. */
+  pauses(index: number): void {
+    const { engine, runtime } = this.node(index)
+    engine.paused = true
+    runtime.pause()
+  }
+
+  goesOn(index: number): void {
+    const { engine, runtime } = this.node(index)
+    engine.paused = false
+    runtime.resume()
+  }
+
   /** Lets time pass until what is awaited has happened. */
   async done<T>(awaited: Promise<T>): Promise<T> {
     let over = false
