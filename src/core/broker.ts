@@ -212,6 +212,7 @@ export class Broker {
         this.sessions.moves.lapsed()
         this.groups.lapsed()
       },
+      proved: () => this.sweep.resumed(),
     }
   }
 
@@ -226,7 +227,6 @@ export class Broker {
     if (state === 'up' && this.engine.node !== null) {
       this.#peers?.engineBack()
       this.sessions.moves.claimLate()
-      this.sweep.resumed()
     }
     this.onState(state, why)
   }

@@ -96,6 +96,8 @@ export interface EngineEvents {
   node?(id: string, up: boolean): void
   /** This node could not prove for long that it lives: others may own its sessions now, or soon. */
   lapsed?(): void
+  /** It has proved again that it lives, after `lapsed`; `state` may not have changed meanwhile. */
+  proved?(): void
 }
 
 export interface Engine {

@@ -104,6 +104,7 @@ export class Sweep {
     this.#owes = true
   }
 
+  /** This node has proved again that it lives. */
   resumed(): void {
     if (!this.#lapsed) return
     this.#lapsed = false

@@ -166,6 +166,25 @@ describe('a shared group at several nodes', () => {
     expect(nodes.servers.sessions.get(RECORD)?.node).toBe('n1')
   })
 
+  test('has members again at a node that stood still and noticed as it was heard', async () => {
+    nodes = await Nodes.start(2)
+    const ann = await nodes.comes(0, 'ann')
+    nodes.subscribe(0, ann, '$share/g/q', 1)
+    await nodes.pass(5_000)
+    // It is being answered that it lives: that is what it hears first when it goes on.
+    const said = nodes.servers.cards.get('n0')?.seq
+    while (nodes.servers.cards.get('n0')?.seq === said) await nodes.clock.turn(Infinity)
+    nodes.pauses(0)
+    await nodes.pass(15_000)
+    nodes.goesOn(0)
+    await nodes.pass(10_000)
+    const back = await nodes.comes(0, 'ann')
+    await nodes.store(1, 'q', '1')
+    await nodes.pass(10_000)
+    expect(ann.closed).toContain('engine-lost')
+    expect(back.hears()).toEqual(['1'])
+  })
+
   test('ends when nobody is left, and not while a member is away', async () => {
     nodes = await Nodes.start(2)
     const ann = await nodes.comes(0, 'ann')

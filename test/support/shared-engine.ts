@@ -545,8 +545,9 @@ export class SharedEngine implements Engine {
     const { seq, cards } = await this.#ask(() => this.#servers.refresh(this.node, false), KICK_MS)
     this.#watchLapse()
     this.#lastStored = this.now()
-    this.#hasLapsed = false
     this.#lapseAfter = this.#newLapse()
+    if (this.#hasLapsed) this.#events?.proved?.()
+    this.#hasLapsed = false
     for (const [id, card] of cards) if (id !== this.node) this.#judge(id, card, seq)
   }
 

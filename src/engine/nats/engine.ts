@@ -265,6 +265,7 @@ export class NatsEngine implements Engine {
         this.#sessions.lapsed()
         this.#events.lapsed?.()
       },
+      proved: () => this.#events.proved?.(),
       refreshed: () => this.#refreshed(),
     })
     this.#appends = new Appends({

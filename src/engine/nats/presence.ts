@@ -40,6 +40,8 @@ export interface PresenceDeps {
   readonly node: (id: string, up: boolean) => void
   /** Called once when this node could not prove for long that it lives. */
   readonly lapsed: () => void
+  /** Called once when it could again. */
+  readonly proved: () => void
   readonly refreshed: () => Promise<void>
 }
 
@@ -164,8 +166,9 @@ export class Presence {
     const seq = await this.#store(false, 1_500)
     this.#watchLapse()
     this.#lastStored = performance.now()
-    this.#hasLapsed = false
     this.#lapseAfter = this.#newLapse()
+    if (this.#hasLapsed) this.#deps.proved()
+    this.#hasLapsed = false
     await this.#look(seq, asked)
     await this.#deps.refreshed()
   }
