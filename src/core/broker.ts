@@ -212,7 +212,10 @@ export class Broker {
         this.sessions.moves.lapsed()
         this.groups.lapsed()
       },
-      proved: () => this.sweep.resumed(),
+      proved: () => {
+        this.sweep.resumed()
+        this.sessions.moves.unclaimed.engineBack()
+      },
     }
   }
 
@@ -226,7 +229,7 @@ export class Broker {
     }
     if (state === 'up' && this.engine.node !== null) {
       this.#peers?.engineBack()
-      this.sessions.moves.claimLate()
+      this.sessions.moves.unclaimed.engineBack()
     }
     this.onState(state, why)
   }

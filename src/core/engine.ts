@@ -134,9 +134,11 @@ export interface Engine {
   truncate(upTo: Pos): Promise<void>
   /**
    * Takes exclusive ownership of a session's record. With `epoch`, only if nobody claimed it since that one: else
-   * rejects `fenced` and disturbs nobody. So does a claim that was held up while another node took the record.
+   * rejects `fenced` and disturbs nobody. So does a claim that was held up while another node took the record, and,
+   * with `asked`, one where a client came to another node after that engine time. Who has the record for itself need
+   * not look at either.
    */
-  claim(id: string, epoch?: number): Promise<Claim>
+  claim(id: string, epoch?: number, asked?: number): Promise<Claim>
   /** Resolves when durable. Rejects `fenced` when another owner claimed one of the sessions since. */
   save(saves: readonly SessionSave[]): Promise<void>
   /**

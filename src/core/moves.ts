@@ -1,11 +1,12 @@
 // Sessions where several nodes share them: one that another node takes, one that was taken by a node which died
-// before it used it, clients that come while the engine is away, and all of them when this node may be taken for dead.
+// before it used it, and all of them when this node may be taken for dead or ends.
 
 import type { Broker } from './broker.ts'
 import type { ConnectRequest } from './connecting.ts'
 import { type Claim, EngineError } from './engine.ts'
 import type { Session } from './session.ts'
 import type { Pos } from './types.ts'
+import { Unclaimed } from './unclaimed.ts'
 
 /** Milliseconds a client whose node drained has to come back elsewhere before its will is published. */
 export const DRAINED_MS = 30_000
@@ -46,11 +47,15 @@ export class Moves {
   /** Lowest positions that sessions given up lately may need, should nobody take them after all. */
   readonly #released = new Map<Session, Pos>()
   /** Clients that came while the engine was away, and others whose records may be somebody else's. */
-  readonly unclaimed = new Set<Session>()
+  readonly unclaimed: Unclaimed
 
   constructor(broker: Broker, inside: Inside) {
     this.#broker = broker
     this.#inside = inside
+    this.unclaimed = new Unclaimed(broker, {
+      release: (id) => this.release(id),
+      ended: (id) => inside.ended(id),
+    })
   }
 
   // ---- Clients that come ---------------------------------------------------------------------
@@ -60,6 +65,7 @@ export class Moves {
     const waits = !(cleanStart && expiry === 0)
     const broker = this.#broker
     this.#refuseAtTheEnd()
+    if (broker.state === 'up') await broker.unlessDown(this.unclaimed.settled(clientId))
     if (broker.state === 'down') {
       if (waits) throw away(broker.stateReason)
       return null
@@ -96,26 +102,6 @@ export class Moves {
     } finally {
       if (this.#settling.get(id) === settling) this.#settling.delete(id)
     }
-  }
-
-  /** The engine is back. */
-  claimLate(): void {
-    for (const session of [...this.unclaimed]) {
-      this.#claimLate(session).catch((error: unknown) => {
-        this.#broker.report('session not claimed', `${session.id}: ${String(error)}`)
-      })
-    }
-  }
-
-  async #claimLate(session: Session): Promise<void> {
-    const { engine, saver, sessions } = this.#broker
-    const { epoch, stored } = await engine.claim(session.id)
-    if (sessions.get(session.id) !== session || !this.unclaimed.delete(session)) return
-    session.epoch = epoch
-    // What is stored is of an earlier client, whose session ended with the clean start of this one.
-    const will = stored?.profile.will ?? null
-    if (stored !== null || session.will !== null) await saver.profile(session)
-    if (will !== null) this.#broker.publishWill(will, session.id)
   }
 
   // ---- Sessions that go ----------------------------------------------------------------------
@@ -188,13 +174,15 @@ export class Moves {
    * off there. Who has none may stay.
    */
   lapsed(): void {
+    const now = this.#broker.engine.now()
     for (const session of [...this.#broker.sessions.all()]) {
       // What a member of a shared group was lent, others get.
       if (!this.#inside.mustSave(session) && !session.shares) {
-        this.unclaimed.add(session)
+        this.unclaimed.add(session, now)
         continue
       }
       const { link } = session
+      this.unclaimed.ended(session)
       this.#inside.forget(session)
       link?.close('engine-lost', 'this node has lost touch with the others')
     }

@@ -97,7 +97,7 @@ export class Sessions {
       return this.#settle(request, await this.#own(clientId), asked, NEVER_LOST)
     }
     const claim = await this.moves.claim(request)
-    if (claim === null) return this.#goAhead(request)
+    if (claim === null) return this.#goAhead(request, asked)
     return this.moves.settling(clientId, (settling) => {
       if (request.abandoned?.() === true) {
         // It stays as it was: its client never heard that it would end, and was there a moment ago.
@@ -318,7 +318,7 @@ export class Sessions {
     this.#expiring.clear(session)
     this.#wills.clear(session)
     this.#byId.delete(session.id)
-    this.moves.unclaimed.delete(session)
+    this.moves.unclaimed.ended(session)
     const will = this.#takeWill(session)
     if (will !== null) this.#broker.publishWill(will, session.id)
     this.#broker.unsubscribeAll(session)
@@ -358,11 +358,11 @@ export class Sessions {
   // ---- Several nodes -------------------------------------------------------------------------
 
   /** A client that is owed nothing from before: it may talk at QoS 0 now and is claimed when the engine is back. */
-  #goAhead(request: ConnectRequest): Connected {
+  #goAhead(request: ConnectRequest, asked: number): Connected {
     const known = this.#byId.get(request.clientId)
     if (known !== undefined) this.#forget(known)
     const session = this.#make(request.clientId, 0)
-    this.moves.unclaimed.add(session)
+    this.moves.unclaimed.add(session, asked)
     this.#give(session, request)
     return { session, present: false }
   }
@@ -380,7 +380,7 @@ export class Sessions {
 
   /** Whether somebody here uses it, or is about to. */
   has(id: string): boolean {
-    return this.#byId.has(id) || this.#claims.has(id)
+    return this.#byId.has(id) || this.#claims.has(id) || this.moves.unclaimed.owes(id)
   }
 
   /**

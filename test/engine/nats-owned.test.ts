@@ -5,7 +5,7 @@ import { Owned } from '../../src/engine/nats/owned.ts'
 
 let owned: Owned
 beforeEach(() => {
-  owned = new Owned({ epoch: 1, profile: null, flow: null, introduced: [1], intents: [] })
+  owned = new Owned({ epoch: 1, profile: null, flow: null, introduced: [1], intents: [], came: 0 })
 })
 
 const made = (group: string) => (packetIds: readonly number[]) => ({

@@ -322,6 +322,25 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     await gate.close()
   })
 
+  test('a claim for a client yields to one that came later elsewhere, whatever was saved since', async () => {
+    const [a, b] = [await start('a'), await start('b')]
+    const came = a.engine.now()
+    const { epoch } = await a.engine.claim('ann')
+    await a.engine.save([{ id: 'ann', epoch, profile: PROFILE }])
+    expect(await faultOf(b.engine.claim('ann', undefined, came - 5_000))).toBe('fenced')
+    expect(a.kicks).toEqual([])
+    await a.engine.save([{ id: 'ann', epoch, flow: flowOf(a.engine.log, 1) }])
+    const next = await b.engine.claim('ann', undefined, came + 5_000)
+    expect(next.stored?.profile).toEqual(PROFILE)
+    expect(a.kicks).toEqual(['ann'])
+    expect(await faultOf(a.engine.claim('ann', undefined, came + 1_000))).toBe('fenced')
+    // Whoever takes a dead node's session has no client for it, and still knows when the last one came.
+    const { epoch: last } = await a.engine.claim('ann', next.epoch)
+    await a.engine.save([{ id: 'ann', epoch: last, flow: flowOf(a.engine.log, 2) }])
+    expect(await faultOf(b.engine.claim('ann', undefined, came + 1_000))).toBe('fenced')
+    await b.engine.claim('ann', undefined, came + 6_000)
+  })
+
   test('what a node retained last is never undone by the echo of what it retained before', async () => {
     const a = await start('a')
     // As core does it: by position.

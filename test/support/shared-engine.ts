@@ -49,6 +49,13 @@ interface Append {
   over: boolean
 }
 
+/** What is asked for with a claim, and when, and when the client came that it is for. */
+interface Wish {
+  readonly epoch: number | undefined
+  readonly asked: number
+  readonly came: number | undefined
+}
+
 interface Known {
   seq: number
   misses: number
@@ -335,10 +342,10 @@ export class SharedEngine implements Engine {
 
   // ---- Sessions ------------------------------------------------------------------------------
 
-  claim(id: string, epoch?: number): Promise<Claim> {
+  claim(id: string, epoch?: number, came?: number): Promise<Claim> {
     const asked = this.now()
     const claiming: Promise<Claim> = this.#inTurn([id], () =>
-      this.#claim(id, epoch, asked, () => this.#taking.set(id, claiming)),
+      this.#claim(id, { epoch, asked, came }, () => this.#taking.set(id, claiming)),
     )
     const over = (): void => {
       if (this.#taking.get(id) === claiming) this.#taking.delete(id)
@@ -347,12 +354,8 @@ export class SharedEngine implements Engine {
     return claiming
   }
 
-  async #claim(
-    id: string,
-    epoch: number | undefined,
-    asked: number,
-    taking: () => void,
-  ): Promise<Claim> {
+  async #claim(id: string, wish: Wish, taking: () => void): Promise<Claim> {
+    const { epoch, asked, came } = wish
     const servers = this.#servers
     const ask = <T>(what: () => T): Promise<T> => this.#ask(what, REQUEST_MS)
     const read = (): Promise<Owned | null> =>
@@ -363,6 +366,7 @@ export class SharedEngine implements Engine {
     // A claim that was held up must not take the session from where its client went meanwhile.
     const yieldTo = (found: Owned | null, known: number | null): void => {
       if (found === null || found.ended || found.node === this.node) return
+      if (came !== undefined && found.came > came) throw fenced(id)
       const isNew = found.epoch !== known && found.at > asked
       if (isNew && this.now() - asked >= LATE_MS) throw fenced(id)
     }
@@ -385,8 +389,10 @@ export class SharedEngine implements Engine {
         if (found !== null && found.epoch !== kicked && found.node !== this.node) continue
       } else if (theirs) unaware = found?.node ?? null
       const version = found?.version ?? 0
+      // Whoever takes up a dead node's session has no client for it.
+      const client = epoch === undefined ? (came ?? asked) : null
       taking()
-      const owned = await ask(() => servers.take(id, this.node, version))
+      const owned = await ask(() => servers.take(id, this.node, version, client))
       if (owned === null) continue
       this.#owned.set(id, owned.epoch)
       if (unaware !== null) this.#remind(unaware, id, owned.epoch)

@@ -40,6 +40,8 @@ export interface Owned {
   version: number
   /** When it was last written. */
   at: number
+  /** When the client came that it was last claimed for. */
+  came: number
   ended: boolean
   profile: SessionProfile | null
   flow: SessionFlow | null
@@ -157,8 +159,8 @@ export class SharedLog {
     return owned === undefined || owned.node !== node || owned.epoch !== epoch
   }
 
-  /** The session is that node's if nobody wrote since. */
-  take(id: string, node: string, version: number): Owned | null {
+  /** The session is that node's if nobody wrote since. `client` is when one came that it is for, null for none. */
+  take(id: string, node: string, version: number, client: number | null): Owned | null {
     const known = this.sessions.get(id)
     if ((known?.version ?? 0) !== version) return null
     const epoch = ++this.#versions
@@ -166,7 +168,8 @@ export class SharedLog {
     const profile = ended ? null : known.profile
     const flow = ended ? null : known.flow
     const at = this.runtime.now()
-    const owned: Owned = { node, epoch, version: epoch, at, ended: false, profile, flow }
+    const came = client ?? known?.came ?? 0
+    const owned: Owned = { node, epoch, version: epoch, at, came, ended: false, profile, flow }
     this.sessions.set(id, owned)
     if (flow !== null) {
       const said = this.#wishes.get(node)?.at(-1)?.upTo ?? Number.POSITIVE_INFINITY

@@ -159,8 +159,8 @@ export class NatsEngine implements Engine {
     if (this.#presence.alone) await this.#forget(this.#presence.wish)
   }
 
-  claim(id: string, epoch?: number): Promise<Claim> {
-    return this.#sessions.claim(id, epoch)
+  claim(id: string, epoch?: number, asked?: number): Promise<Claim> {
+    return this.#sessions.claim(id, epoch, asked)
   }
 
   save(saves: readonly SessionSave[]): Promise<void> {

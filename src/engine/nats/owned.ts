@@ -5,6 +5,14 @@ import { EngineError } from '../../core/engine.ts'
 import type { Pos, StoredSession } from '../../core/types.ts'
 import type { Intent } from './session-record.ts'
 
+/** A claim: with `epoch` only if nobody claimed the session since, with `came` only if no client came for it later. */
+export interface Wish {
+  readonly epoch: number | undefined
+  readonly came: number | undefined
+  /** When it was asked for, engine time. */
+  readonly asked: number
+}
+
 export interface OwnedState {
   /** Sequence of the claim. */
   readonly epoch: number
@@ -13,10 +21,13 @@ export interface OwnedState {
   /** Packet identifiers of QoS 2 that are accounted for: stored, or an intent. */
   readonly introduced: Iterable<number>
   readonly intents: readonly Intent[]
+  /** When its client came, engine time. */
+  readonly came: number
 }
 
 export class Owned {
   readonly epoch: number
+  readonly came: number
   /** Sequence of the newest version, ours. */
   seq: number
   profile: Buffer | null
@@ -30,8 +41,9 @@ export class Owned {
   /** Of what core calls received, what waits to be appended again. */
   readonly #withheld = new Set<number>()
 
-  constructor({ epoch, profile, flow, introduced, intents }: OwnedState) {
+  constructor({ epoch, profile, flow, introduced, intents, came }: OwnedState) {
     this.epoch = epoch
+    this.came = came
     this.seq = epoch
     this.profile = profile
     this.flow = flow
@@ -41,6 +53,12 @@ export class Owned {
 
   get intents(): readonly Intent[] {
     return this.#intents
+  }
+
+  /** As its record says it. */
+  get state(): Omit<OwnedState, 'introduced'> {
+    const { epoch, profile, flow, intents, came } = this
+    return { epoch, profile, flow, intents, came }
   }
 
   /**

@@ -2,8 +2,8 @@
 // save both replace it, each expecting the sequence of the one before.
 //
 // Contents, version 1, in the frame of sealed.ts: MessagePack [node, nonce, epoch, ended, profile,
-// flow, id, intents]; profile and flow as session-codec.ts makes them, or null; id only when the
-// subject is a hash of it; intents [[group, [packetId …], first sequence, time] …].
+// flow, id, intents, came]; profile and flow as session-codec.ts makes them, or null; id only when the
+// subject is a hash of it; intents [[group, [packetId …], first sequence, time] …]; came may be absent.
 
 import { createHash } from 'node:crypto'
 import { Packr } from 'msgpackr'
@@ -36,6 +36,8 @@ export interface SessionRecord {
   readonly profile: Buffer | null
   readonly flow: Buffer | null
   readonly intents: readonly Intent[]
+  /** Engine time at which the client came that it was last claimed for; 0 when that is not known. */
+  readonly came: number
 }
 
 /** Of a session nobody has. */
@@ -47,6 +49,7 @@ export const NOBODYS: SessionRecord = {
   profile: null,
   flow: null,
   intents: [],
+  came: 0,
 }
 
 /** A claim does not know its own sequence, which is its epoch. */
@@ -64,6 +67,7 @@ type Packed = [
   Uint8Array | null,
   string | null,
   PackedIntent[],
+  number?,
 ]
 
 /** The part of a subject that stands for a name: its bytes, or a hash where they are many. */
@@ -83,6 +87,7 @@ export function encodeSession(token: string, id: string, record: SessionRecord):
     record.flow,
     token.startsWith('~') ? id : null,
     record.intents.map(({ group, packetIds, after, at }) => [group, [...packetIds], after, at]),
+    record.came,
   ]
   const contents = packer.pack(packed)
   const value = Buffer.allocUnsafe(SEAL_BYTES + contents.length)
@@ -98,7 +103,7 @@ export function decodeSession(
   unseal(Buffer.from(token), value, VERSION)
   const packed: unknown = packer.unpack(value.subarray(SEAL_BYTES))
   if (!Array.isArray(packed)) throw new DamageError('not a session record')
-  const [node, nonce, epoch, ended, profile, flow, id, intents] = packed as Packed
+  const [node, nonce, epoch, ended, profile, flow, id, intents, came] = packed as Packed
   return {
     id: id ?? Buffer.from(token, 'base64url').toString(),
     node,
@@ -108,5 +113,6 @@ export function decodeSession(
     profile: profile && Buffer.from(profile),
     flow: flow && Buffer.from(flow),
     intents: intents.map(([group, packetIds, after, at]) => ({ group, packetIds, after, at })),
+    came: came ?? 0,
   }
 }

@@ -12,7 +12,7 @@ import { sleep } from './api.ts'
 import { APPEND_MS } from './appends.ts'
 import type { Intents } from './intents.ts'
 import type { Names } from './options.ts'
-import { faultsOf, fenced, floorOf, isDown, Owned, overtaken } from './owned.ts'
+import { faultsOf, fenced, floorOf, isDown, Owned, overtaken, type Wish } from './owned.ts'
 import type { Reader, Stored } from './reader.ts'
 import { type Outcome, Register } from './register.ts'
 import {
@@ -69,12 +69,13 @@ export class NatsSessions {
     this.#register = new Register(deps.reader, deps.names.sessions)
   }
 
-  /** With `epoch` only if nobody claimed it since that one; else rejects `fenced` and disturbs nobody. */
-  claim(id: string, epoch?: number): Promise<Claim> {
-    const asked = this.#deps.now()
-    return this.#inTurn(id, () =>
-      this.#claim(id, epoch, asked).finally(() => this.#taking.delete(id)),
-    )
+  /**
+   * With `epoch` only if nobody claimed it since that one, with `came` only if no client came for it later, elsewhere;
+   * else rejects `fenced` and disturbs nobody.
+   */
+  claim(id: string, epoch?: number, came?: number): Promise<Claim> {
+    const wish = { epoch, came, asked: this.#deps.now() }
+    return this.#inTurn(id, () => this.#claim(id, wish).finally(() => this.#taking.delete(id)))
   }
 
   /** `group` is the append whose QoS 2 messages are saved here first. */
@@ -182,7 +183,7 @@ export class NatsSessions {
 
   // ---- Claiming ------------------------------------------------------------------------------
 
-  async #claim(id: string, since: number | undefined, asked: number): Promise<Claim> {
+  async #claim(id: string, { epoch: since, came, asked }: Wish): Promise<Claim> {
     const { subject } = this.#placeOf(id)
     const mine = this.#owned.get(id)
     let seq = 0
@@ -196,8 +197,7 @@ export class NatsSessions {
     }
     if (mine !== undefined) {
       seq = mine.seq
-      const { epoch, profile, flow, intents } = mine
-      record = { ...NOBODYS, node: this.#deps.names.node, epoch, profile, flow, intents }
+      record = { ...NOBODYS, ...mine.state, node: this.#deps.names.node }
     } else {
       const found = await this.#register.probably(subject)
       yieldTo(found, null)
@@ -210,6 +210,7 @@ export class NatsSessions {
         throw fenced(id, since)
       }
       const owner = this.#ownerOf(record)
+      if (owner !== '' && came !== undefined && (record?.came ?? 0) > came) throw overtaken(id)
       // With an epoch it is not asked but told afterwards: it is taken for dead, and may not be.
       const letGo = owner !== '' && since === undefined && (await this.#deps.kick(owner, id))
       unaware = letGo ? '' : owner
@@ -223,10 +224,13 @@ export class NatsSessions {
           if (record.node !== this.#deps.names.node && !record.ended) continue
         }
       }
-      const outcome = await this.#take(id, record, seq)
+      // Whoever takes up a dead node's session has no client for it.
+      const client = since === undefined ? (came ?? asked) : (record?.came ?? 0)
+      const taken = { ...(record === null || record.ended ? NOBODYS : record), came: client }
+      const outcome = await this.#take(id, taken, seq)
       if ('seq' in outcome) {
         if (unaware !== '') this.#deps.remind(unaware, id, outcome.seq)
-        return this.#claimed(id, outcome.seq, record)
+        return this.#claimed(id, outcome.seq, taken)
       }
       const { found } = outcome
       const known = record && epochOf(record, seq)
@@ -238,24 +242,19 @@ export class NatsSessions {
     }
   }
 
-  #take(id: string, record: SessionRecord | null, expected: number): Promise<Outcome> {
+  #take(id: string, record: SessionRecord, expected: number): Promise<Outcome> {
     const { names, nonce } = this.#deps
     const { token, subject } = this.#placeOf(id)
     this.#taking.add(id)
     const mark = nonce()
-    const claim: SessionRecord = {
-      ...(record === null || record.ended ? NOBODYS : record),
-      node: names.node,
-      nonce: mark,
-      epoch: 0,
-    }
+    const claim: SessionRecord = { ...record, node: names.node, nonce: mark, epoch: 0 }
     const bytes = encodeSession(token, id, claim)
     const isMine = (stored: Stored): boolean => this.#decode(stored)?.nonce === mark
     return this.#register.write({ subject, bytes, expected, isMine })
   }
 
-  async #claimed(id: string, epoch: number, record: SessionRecord | null): Promise<Claim> {
-    const { profile, flow, intents } = record === null || record.ended ? NOBODYS : record
+  async #claimed(id: string, epoch: number, record: SessionRecord): Promise<Claim> {
+    const { profile, flow, intents, came } = record
     const known = this.#owned.get(id)
     const isKnown = known !== undefined && !known.abandoned
     let stored = this.#storedOf(id, epoch, profile, flow)
@@ -265,6 +264,7 @@ export class NatsSessions {
       flow,
       introduced: isKnown ? known.introduced : (stored?.flow.receiving ?? []),
       intents: known?.intents ?? intents,
+      came,
     })
     // Until it is known what there is to take up; should that fail, the next claim finds out.
     owned.abandoned = !isKnown
@@ -318,6 +318,7 @@ export class NatsSessions {
       nonce: mark,
       epoch,
       ended: save.ended === true,
+      came: owned.came,
       ...parts,
     }
     const bytes = encodeSession(token, id, record)
@@ -374,7 +375,7 @@ export class NatsSessions {
     if (found === null || record === null) return null
     if (record.node !== this.#deps.names.node || record.epoch !== epoch || !record.ended)
       return null
-    const owned = new Owned({ ...NOBODYS, epoch, introduced: [] })
+    const owned = new Owned({ ...NOBODYS, epoch, introduced: [], came: record.came })
     owned.seq = found.seq
     this.#owned.set(id, owned)
     return owned

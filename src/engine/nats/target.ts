@@ -165,6 +165,7 @@ export class Target {
       profile: encodeProfile(key, profile, 0, null),
       flow: encodeFlow(key, flow, 0, null),
       intents: [],
+      came: 0,
     }
     await this.#store(this.#names.subject('s', token), encodeSession(token, id, record), {})
   }
