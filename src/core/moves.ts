@@ -65,7 +65,9 @@ export class Moves {
     const waits = !(cleanStart && expiry === 0)
     const broker = this.#broker
     this.#refuseAtTheEnd()
-    if (broker.state === 'up') await broker.unlessDown(this.unclaimed.settled(clientId))
+    if (broker.state === 'up' && this.unclaimed.owes(clientId)) {
+      await broker.unlessDown(this.unclaimed.settled(clientId))
+    }
     if (broker.state === 'down') {
       if (waits) throw away(broker.stateReason)
       return null
