@@ -2,44 +2,34 @@
 // compacting leaves out.
 
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
-import { open } from 'lmdb'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { backup, check, inspect } from '../../src/cli/data.ts'
-import { DiskEngine } from '../../src/engine/disk.ts'
+import type { DiskEngine } from '../../src/engine/disk.ts'
 import { compact } from '../../src/engine/maintenance.ts'
 import {
   flowOf,
-  Listener,
-  ManualRuntime,
   message,
   PROFILE,
   payloads,
   readAll,
   record,
-  resolveTopic,
   sessionsOf,
 } from '../engine/contract.ts'
+import { DiskFolder } from '../support/disk-folder.ts'
 
-let place: string
+let disk: DiskFolder
+/** The data folder; others may lie beside it. */
 let folder: string
 
 beforeEach(() => {
-  place = fs.mkdtempSync(path.join(os.tmpdir(), 'partyline-data-'))
-  folder = path.join(place, 'data')
+  disk = new DiskFolder()
+  folder = path.join(disk.directory, 'data')
 })
+afterEach(() => disk.remove())
 
-afterEach(() => {
-  fs.rmSync(place, { recursive: true })
-})
-
-async function start(directory = folder): Promise<[DiskEngine, Listener]> {
-  const heard = new Listener()
-  const engine = new DiskEngine({ directory, runtime: new ManualRuntime(), resolve: resolveTopic })
-  await engine.open(heard)
-  return [engine, heard]
-}
+const start = (directory = folder) => disk.start({ directory })
+const damage = (table: string, nth: number) => disk.flip(table, nth, folder)
 
 /** Messages, two sessions at different places and a retained one. */
 async function fill(engine: DiskEngine, count: number): Promise<void> {
@@ -55,22 +45,6 @@ async function fill(engine: DiskEngine, count: number): Promise<void> {
   await Promise.all(texts.map((text) => engine.append(record([message('count', text)]))))
 }
 
-async function damage(table: string, nth: number): Promise<void> {
-  const encoding = { encoding: 'binary', keyEncoding: 'binary' } as const
-  const root = open<Buffer, Buffer>({
-    path: folder,
-    noSubdir: false,
-    overlappingSync: false,
-    maxDbs: 8,
-    ...encoding,
-  })
-  const db = root.openDB<Buffer, Buffer>({ name: table, ...encoding })
-  const { key, value } = [...db.getRange({ start: Buffer.from([0]) })][nth]!
-  value[value.length - 1]! ^= 4
-  await db.put(key, value)
-  await root.close()
-}
-
 test('inspect tells what is stored and who is furthest behind', async () => {
   const [engine] = await start()
   await fill(engine, 10)
@@ -81,13 +55,13 @@ test('inspect tells what is stored and who is furthest behind', async () => {
   expect(lines).toMatch(/retained {3}1 message/)
   expect(lines).toMatch(/sound {6}yes/)
   expect(lines.indexOf('"ann"')).toBeLessThan(lines.indexOf('"bob"'))
-  await engine.close()
+  await disk.stop(engine)
 })
 
 test('check says that a sound folder is sound, and lists damage', async () => {
   const [engine] = await start()
   await fill(engine, 3)
-  await engine.close()
+  await disk.stop(engine)
   expect(await check(folder)).toEqual([`${folder} is sound: 3 messages, 2 sessions, 1 retained`])
   await damage('log', 1)
   await expect(check(folder)).rejects.toThrow(/1 damaged value:\n {2}record 3: checksum/)
@@ -97,9 +71,9 @@ test('a folder of something else is refused', async () => {
   fs.mkdirSync(folder)
   const no = 'is not a Partyline data folder:'
   await expect(check(folder)).rejects.toThrow(`${folder} ${no} it has no format file`)
-  const nowhere = path.join(place, 'nowhere')
+  const nowhere = path.join(disk.directory, 'nowhere')
   await expect(inspect(nowhere)).rejects.toThrow(`${nowhere} ${no} there is no such folder`)
-  const file = path.join(place, 'file')
+  const file = path.join(disk.directory, 'file')
   fs.writeFileSync(file, '')
   await expect(check(file)).rejects.toThrow(`${file} ${no} it is a file`)
   fs.writeFileSync(path.join(folder, 'format'), '1 needs Partyline 0.1.0 or later\n')
@@ -111,11 +85,11 @@ test('a folder of something else is refused', async () => {
 test('a backup made while the engine runs holds everything from before, and serves', async () => {
   const [engine] = await start()
   await fill(engine, 50)
-  const making = backup(folder, path.join(place, 'copy'))
+  const making = backup(folder, path.join(disk.directory, 'copy'))
   for (let n = 50; n < 70; n++) await engine.append(record([message('count', `${n} late`)]))
   expect((await making).join()).toMatch(/copied to .*copy and verified/)
 
-  const [restored, heard] = await start(path.join(place, 'copy'))
+  const [restored, heard] = await start(path.join(disk.directory, 'copy'))
   const numbers = payloads(await readAll(restored)).map((text) => Number(text.split(' ')[0]))
   // One moment of the log: all before it, nothing left out, nothing twice.
   expect(numbers.length).toBeGreaterThanOrEqual(50)
@@ -123,9 +97,9 @@ test('a backup made while the engine runs holds everything from before, and serv
   expect(await sessionsOf(restored)).toEqual(await sessionsOf(engine))
   expect(heard.changes.map(({ topic }) => topic)).toEqual(['lamp'])
   expect(restored.log).toBe(engine.log)
-  await restored.close()
-  await engine.close()
-  await expect(backup(folder, path.join(place, 'copy'))).rejects.toThrow(/not empty/)
+  await disk.stop(restored)
+  await disk.stop(engine)
+  await expect(backup(folder, path.join(disk.directory, 'copy'))).rejects.toThrow(/not empty/)
 })
 
 test('compacting gives space back and keeps everything', async () => {
@@ -135,7 +109,7 @@ test('compacting gives space back and keeps everything', async () => {
   const before = await sessionsOf(engine)
   const kept = payloads(await readAll(engine))
   const { last } = engine.bounds()
-  await engine.close()
+  await disk.stop(engine)
   const sizes = await compact(folder)
   expect(sizes.after).toBeLessThan(sizes.before / 2)
   expect(sizes.dropped).toBe(0)
@@ -143,13 +117,13 @@ test('compacting gives space back and keeps everything', async () => {
   expect(payloads(await readAll(again))).toEqual(kept)
   expect(await sessionsOf(again)).toEqual(before)
   expect(again.bounds().last).toBeGreaterThanOrEqual(last)
-  await again.close()
+  await disk.stop(again)
 })
 
 test('compacting leaves damaged values out, and says how many', async () => {
   const [engine] = await start()
   await fill(engine, 5)
-  await engine.close()
+  await disk.stop(engine)
   await damage('log', 2)
   await damage('prof', 0)
   // The record, Ann's profile, and with it her flow.
@@ -162,7 +136,7 @@ test('a log whose state is damaged starts under a new name, above every old posi
   await fill(engine, 5)
   const { log } = engine
   const { last } = engine.bounds()
-  await engine.close()
+  await disk.stop(engine)
   await damage('meta', 0)
   await expect(start()).rejects.toThrow(/damaged values, 1 of them.*partyline data compact/)
   expect((await compact(folder)).dropped).toBe(1)
@@ -171,12 +145,12 @@ test('a log whose state is damaged starts under a new name, above every old posi
   expect(again.bounds().last).toBeGreaterThan(last)
   const { epoch, stored } = await again.claim('ann')
   expect(epoch).toBeGreaterThan(stored!.epoch - 1)
-  await again.close()
+  await disk.stop(again)
 })
 
 test('compacting a folder in use is refused', async () => {
   const [engine] = await start()
   await fill(engine, 1)
   await expect(compact(folder)).rejects.toThrow(/in use by process/)
-  await engine.close()
+  await disk.stop(engine)
 })
