@@ -1,6 +1,7 @@
 // Whom a topic goes to, and how: an interned set of deliveries. Topics with the same audience
 // share one object, so "same audience as the frame before?" is one comparison.
 
+import type { FarGroup } from './far-group.ts'
 import type { Runtime } from './runtime.ts'
 import type { Session } from './session.ts'
 import type { Group } from './share.ts'
@@ -121,6 +122,8 @@ const MEMBERS_SEARCHED = 8
 export class Audience {
   readonly members: readonly Delivery[]
   readonly groups: readonly Group[]
+  /** Shared groups with members at other nodes, for QoS 0. */
+  readonly far: readonly FarGroup[]
   /** Whether a durable session or group is among them: its messages must outlive the process. */
   readonly wanted: boolean
   /** Topics that have it; at zero it is forgotten. The router's. */
@@ -132,19 +135,21 @@ export class Audience {
   constructor(
     members: readonly Delivery[],
     groups: readonly Group[],
+    far: readonly FarGroup[],
     wanted: boolean,
     key: number,
     check: number,
   ) {
     this.members = members
     this.groups = groups
+    this.far = far
     this.wanted = wanted
     this.key = key
     this.check = check
   }
 
   get empty(): boolean {
-    return this.members.length === 0 && this.groups.length === 0
+    return this.members.length === 0 && this.groups.length === 0 && this.far.length === 0
   }
 
   /** How that session is served; null when it is not a member. */
@@ -162,7 +167,7 @@ export class Audience {
 }
 
 /** Nobody listens. */
-export const NOBODY: Audience = new Audience([], [], false, 0, 0)
+export const NOBODY: Audience = new Audience([], [], [], false, 0, 0)
 
 /** Tells a set that is wanted from the same set when it is not. */
 const WANTED = 0x9e3779b9
@@ -179,8 +184,12 @@ export class Audiences {
    * The audience of these members. Two sets are taken for equal when 85 bits of random sums and their sizes
    * agree; the words are secret, so nobody can make two sets agree.
    */
-  intern(members: readonly Delivery[], groups: readonly Group[]): Audience {
-    if (members.length === 0 && groups.length === 0) return NOBODY
+  intern(
+    members: readonly Delivery[],
+    groups: readonly Group[],
+    far: readonly FarGroup[],
+  ): Audience {
+    if (members.length === 0 && groups.length === 0 && far.length === 0) return NOBODY
     // A group keeps its mark when durable members come and go: the same set may be wanted or not.
     const wanted =
       members.some((m) => m.qos > 0 && m.session.durable) || groups.some((g) => g.durable)
@@ -197,12 +206,17 @@ export class Audiences {
       b = (b + mark.b) >>> 0
       c = (c + mark.c) >>> 0
     }
+    for (const { mark } of far) {
+      a = (a + mark.a) >>> 0
+      b = (b + mark.b) >>> 0
+      c = (c + mark.c) >>> 0
+    }
     const key = (b & 0x1f_ffff) * 0x1_0000_0000 + a
     const known = this.#byKey.get(key)
     if (known !== undefined && known.check === c && known.members.length === members.length) {
       return known
     }
-    const audience = new Audience(members.slice(), groups.slice(), wanted, key, c)
+    const audience = new Audience(members.slice(), groups.slice(), far.slice(), wanted, key, c)
     if (known === undefined) this.#byKey.set(key, audience)
     return audience
   }

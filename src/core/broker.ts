@@ -22,7 +22,7 @@ import { Saver } from './saver.ts'
 import { SelfPublisher } from './self-publisher.ts'
 import type { Session } from './session.ts'
 import { Sessions } from './sessions.ts'
-import { isGroupRecord } from './share.ts'
+import { type Group, isGroupRecord } from './share.ts'
 import { type SubscribeRefusal, subscribeFault } from './subscribe-fault.ts'
 import { Subscription } from './subscription.ts'
 import { Sweep } from './sweep.ts'
@@ -309,12 +309,13 @@ export class Broker {
   #attachSubscription(subscription: Subscription): void {
     const { session, group } = subscription
     session.addSubscription(subscription)
-    this.#peers?.added(group?.filter ?? subscription.filter)
     if (group === null) {
+      this.#peers?.interest.added(subscription.filter)
       this.router.add(subscription.filter, subscription)
       return
     }
     group.join(subscription)
+    this.membersChanged(group)
     this.router.touch(group.filter)
     this.groups.route(group)
     group.lending?.start()
@@ -324,15 +325,21 @@ export class Broker {
   #detachSubscription(subscription: Subscription, why: 'replaced' | 'ended' | 'moved'): void {
     const { session, group } = subscription
     session.removeSubscription(subscription.filter)
-    this.#peers?.removed(group?.filter ?? subscription.filter)
     if (group === null) {
+      this.#peers?.interest.removed(subscription.filter)
       this.router.remove(subscription.filter, subscription)
       return
     }
     group.leave(subscription)
+    this.membersChanged(group)
     // One that is replaced is back in this turn.
     if (why === 'replaced') this.router.touch(group.filter)
     else this.groups.left(group, session, why)
+  }
+
+  /** Members came or left, or their connections did. */
+  membersChanged(group: Group): void {
+    this.#peers?.interest.noticed(group)
   }
 
   // ---- Publishing ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import { type Message, NO_BYTES } from './types.ts'
 
 /** First byte of what is cast. */
 export const Kind = {
-  /** Everything the node has subscribers for. */
+  /** Everything the node has subscribers for, and members of shared groups. */
   filters: 1,
   /** One filter more or fewer. */
   added: 2,
@@ -17,6 +17,10 @@ export const Kind = {
   /** What a node has of a shared group that another owns, and what the owner lent it. */
   report: 6,
   lent: 7,
+  /** How many members of a shared group are connected there. */
+  members: 8,
+  /** QoS 0 messages, each run for one member of a shared group there. */
+  shared: 9,
 } as const
 
 const RETAIN = 1

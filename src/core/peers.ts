@@ -1,7 +1,9 @@
-// Other nodes, as members of the audience: each says which topics it has subscribers for, cut at the first
-// level, and is passed the QoS 0 runs that match, never onward. What is cast in one turn goes together.
+// Other nodes, as members of the audience: each says what it has subscribers for, and is passed the QoS 0 runs
+// that match, never onward. What is cast in one turn goes together.
 
 import type { Broker } from './broker.ts'
+import { FarGroup, type FarLink, type GroupName } from './far-group.ts'
+import { Interest } from './interest.ts'
 import type { Link } from './link.ts'
 import { Kind, Reader, readRun, Writer, writeRun } from './peer-codec.ts'
 import { MessageRun, type Run } from './run.ts'
@@ -25,6 +27,8 @@ class Peer {
   readonly #broker: Broker
   readonly #session: Session
   readonly #filters = new Map<string, Subscription>()
+  /** Shared groups with members there, by `name/filter`. */
+  readonly groups = new Map<string, GroupName>()
   /** Of what it said last about its filters; -1 before it said anything. */
   version = -1
 
@@ -59,7 +63,7 @@ class Peer {
 const PLAIN = { qos: 0, identifier: 0, noLocal: false, retainAsPublished: true } as const
 
 /** Casts what it is passed. */
-class PeerLink implements Link {
+class PeerLink implements Link, FarLink {
   readonly peer: string
   readonly door = 'node'
   readonly clientId = ''
@@ -68,6 +72,7 @@ class PeerLink implements Link {
   readonly #node: string
   readonly #broker: Broker
   #writer: Writer | null = null
+  #shared: Writer | null = null
 
   constructor(node: string, broker: Broker) {
     this.peer = node
@@ -92,6 +97,25 @@ class PeerLink implements Link {
     this.#broker.engine.cast(this.#node, writer.finish())
   }
 
+  /** For one member of the group. */
+  passShared({ name, filter }: GroupName, run: Run): void {
+    if (this.#shared === null) {
+      this.#shared = new Writer(Kind.shared)
+      this.#broker.runtime.atTurnEnd(() => this.#castShared())
+    }
+    this.#shared.text(name)
+    this.#shared.text(filter)
+    writeRun(this.#shared, run.publisher, run.messages())
+    if (this.#shared.length >= CAST_BYTES) this.#castShared()
+  }
+
+  #castShared(): void {
+    const writer = this.#shared
+    if (writer === null) return
+    this.#shared = null
+    this.#broker.engine.cast(this.#node, writer.finish())
+  }
+
   /** QoS 1 and 2 reach other nodes through the log. */
   send(): boolean {
     return false
@@ -105,19 +129,21 @@ class PeerLink implements Link {
 export class Peers {
   readonly #broker: Broker
   readonly #byNode = new Map<string, Peer>()
-  /** What this node has subscribers for, and how many. */
-  readonly #filters = new Map<string, number>()
-  #version = 0
+  /** Shared groups with members at other nodes, by `name/filter`. */
+  readonly #far = new Map<string, FarGroup>()
+  /** What the others are told. */
+  readonly interest: Interest
   #stopped = false
 
   constructor(broker: Broker) {
     this.#broker = broker
+    this.interest = new Interest(broker.engine, broker.runtime)
   }
 
   start(): void {
     this.#broker.runtime.after(REPEAT_MS, () => {
       if (this.#stopped) return
-      this.#tellAll(null)
+      this.interest.tellAll(null)
       this.start()
     })
   }
@@ -128,54 +154,21 @@ export class Peers {
 
   /** What was said while the engine was away nobody heard, here or there. */
   engineBack(): void {
-    this.#tellAll(null)
+    this.interest.tellAll(null)
     this.#broker.engine.cast(null, new Writer(Kind.ask).finish())
   }
 
   /** A node came, and knows nothing of us, or died. */
   node(id: string, up: boolean): void {
     if (up) {
-      this.#tellAll(id)
+      this.interest.tellAll(id)
       return
     }
-    this.#byNode.get(id)?.replace(new Set())
+    const peer = this.#byNode.get(id)
+    if (peer === undefined) return
+    peer.replace(new Set())
+    for (const group of [...peer.groups.values()]) this.#members(peer, group, 0)
     this.#byNode.delete(id)
-  }
-
-  /** A subscription was made here. */
-  added(filter: string): void {
-    const cut = cutFilter(filter)
-    if (cut === null) return
-    const count = this.#filters.get(cut) ?? 0
-    this.#filters.set(cut, count + 1)
-    if (count === 0) this.#tell(Kind.added, cut)
-  }
-
-  removed(filter: string): void {
-    const cut = cutFilter(filter)
-    if (cut === null) return
-    const count = this.#filters.get(cut) ?? 0
-    if (count > 1) {
-      this.#filters.set(cut, count - 1)
-      return
-    }
-    this.#filters.delete(cut)
-    if (count === 1) this.#tell(Kind.removed, cut)
-  }
-
-  #tell(kind: number, filter: string): void {
-    const writer = new Writer(kind)
-    writer.uint(++this.#version)
-    writer.text(filter)
-    this.#broker.engine.cast(null, writer.finish())
-  }
-
-  /** Everything, to one node or all. */
-  #tellAll(node: string | null): void {
-    const writer = new Writer(Kind.filters)
-    writer.uint(this.#version)
-    for (const filter of this.#filters.keys()) writer.text(filter)
-    this.#broker.engine.cast(node, writer.finish())
   }
 
   /** Another node says something. */
@@ -184,23 +177,50 @@ export class Peers {
     try {
       const kind = reader.byte()
       if (kind === Kind.messages) this.#pass(reader)
+      else if (kind === Kind.shared) this.#passShared(reader)
       else if (kind === Kind.report || kind === Kind.lent) {
         this.#broker.groups.heard(from, kind, reader)
-      } else if (kind === Kind.ask) this.#tellAll(from)
-      else if (kind === Kind.filters) this.#filtersOf(from, reader)
-      else if (kind === Kind.added || kind === Kind.removed) this.#change(from, kind, reader)
+      } else if (kind === Kind.ask) this.interest.tellAll(from)
+      else if (kind === Kind.filters) this.#all(from, reader)
+      else if (kind === Kind.added || kind === Kind.removed || kind === Kind.members) {
+        this.#change(from, kind, reader)
+      }
     } catch (error) {
       if (!(error instanceof RangeError)) throw error
       this.#broker.report('a node cannot be understood', `${from}: ${error.message}`)
     }
   }
 
-  #filtersOf(from: string, reader: Reader): void {
+  #all(from: string, reader: Reader): void {
     const peer = this.#peer(from)
     peer.version = reader.uint()
     const filters = new Set<string>()
-    while (reader.more) filters.add(reader.text())
+    for (let left = reader.uint(); left > 0; left--) filters.add(reader.text())
     peer.replace(filters)
+    const gone = new Map(peer.groups)
+    while (reader.more) {
+      const group = { name: reader.text(), filter: reader.text() }
+      this.#members(peer, group, reader.uint())
+      gone.delete(keyOf(group))
+    }
+    for (const group of gone.values()) this.#members(peer, group, 0)
+  }
+
+  #members(peer: Peer, group: GroupName, members: number): void {
+    const { router, runtime } = this.#broker
+    const key = keyOf(group)
+    if (members > 0) peer.groups.set(key, group)
+    else if (!peer.groups.delete(key)) return
+    let far = this.#far.get(key)
+    if (far === undefined) {
+      far = new FarGroup(group, runtime)
+      this.#far.set(key, far)
+      router.addFar(far)
+    }
+    far.set(peer.link, members)
+    if (!far.empty) return
+    this.#far.delete(key)
+    router.removeFar(far)
   }
 
   #change(from: string, kind: number, reader: Reader): void {
@@ -214,7 +234,8 @@ export class Peers {
     }
     peer.version = version
     if (kind === Kind.added) peer.add(reader.text())
-    else peer.remove(reader.text())
+    else if (kind === Kind.removed) peer.remove(reader.text())
+    else this.#members(peer, { name: reader.text(), filter: reader.text() }, reader.uint())
   }
 
   #peer(node: string): Peer {
@@ -224,6 +245,19 @@ export class Peers {
       this.#byNode.set(node, peer)
     }
     return peer
+  }
+
+  /** Runs that another node found nobody for, each for one member here. */
+  #passShared(reader: Reader): void {
+    const { counters, groups, router, topics } = this.#broker
+    while (reader.more) {
+      const group = groups.get(keyOf({ name: reader.text(), filter: reader.text() }))
+      const { publisher, messages } = readRun(reader, topics)
+      if (messages.length === 0) continue
+      // Its members have left since.
+      if (group === undefined) counters.droppedNoMember += messages.length
+      else router.passShared(new RelayedRun(messages, publisher), group)
+    }
   }
 
   /** Consecutive messages for the same audience go on as one run. */
@@ -244,11 +278,7 @@ export class Peers {
   }
 }
 
-/** What other nodes are told: all below the first level; null where it is nobody else's business. */
-function cutFilter(filter: string): string | null {
-  const slash = filter.indexOf('/')
-  const first = slash < 0 ? filter : filter.slice(0, slash)
-  if (first === '+' || first === '#') return '#'
-  // The server's own figures are of one node.
-  return first === '$SYS' ? null : `${first}/#`
+/** Of a group among all. */
+function keyOf({ name, filter }: GroupName): string {
+  return `${name}/${filter}`
 }

@@ -3,10 +3,11 @@
 
 import { type Audience, Audiences, type Delivery, NOBODY } from './audience.ts'
 import type { Counters } from './counters.ts'
+import type { FarGroup } from './far-group.ts'
 import type { Run } from './run.ts'
 import type { Runtime } from './runtime.ts'
 import type { Session } from './session.ts'
-import type { Group } from './share.ts'
+import { type Group, SHARE_RUN } from './share.ts'
 import { type Subscription, SubscriptionList } from './subscription.ts'
 import { hasWildcard, matches } from './topic.ts'
 import { STALE, type Topic, type Topics } from './topics.ts'
@@ -15,9 +16,10 @@ import { Trie } from './trie.ts'
 /** What is under one filter. */
 class FilterEntry extends SubscriptionList {
   groups: Group[] | null = null
+  far: FarGroup[] | null = null
 
   get empty(): boolean {
-    return this.size === 0 && this.groups === null
+    return this.size === 0 && this.groups === null && this.far === null
   }
 }
 
@@ -29,9 +31,6 @@ class FilterEntry extends SubscriptionList {
 const CHANGES = 64
 /** Links served in one turn; a wider fan-out goes on in the next, so that nobody waits behind it. */
 const FAN_OUT_TURN = 1_000
-/** Messages of a run that one member of a shared group takes before it is the next one's turn. */
-const SHARE_RUN = 16
-
 export class Router {
   readonly #topics: Topics
   readonly #counters: Counters
@@ -102,6 +101,22 @@ export class Router {
     this.touch(group.filter)
   }
 
+  /** Members at other nodes: for QoS 0, of which the log says nothing. */
+  addFar(far: FarGroup): void {
+    const entry = this.#entry(far.filter)
+    entry.far = [...(entry.far ?? []), far]
+    this.touch(far.filter)
+  }
+
+  removeFar(far: FarGroup): void {
+    const entry = this.#find(far.filter)
+    if (entry?.far == null) return
+    const rest = entry.far.filter((one) => one !== far)
+    entry.far = rest.length > 0 ? rest : null
+    this.#dropIfEmpty(far.filter, entry)
+    this.touch(far.filter)
+  }
+
   /** Topics that the filter matches look their audience up again before they are used. */
   touch(filter: string): void {
     if (hasWildcard(filter)) {
@@ -152,6 +167,7 @@ export class Router {
     const lookup = ++this.#lookup
     const members: Delivery[] = []
     const groups: Group[] = []
+    const far: FarGroup[] = []
     let overlapping: Map<Session, Subscription[]> | null = null
     const meet = (subscription: Subscription): void => {
       const { session } = subscription
@@ -169,12 +185,13 @@ export class Router {
     const visit = (entry: FilterEntry): void => {
       entry.forEach(meet)
       if (entry.groups !== null) groups.push(...entry.groups)
+      if (entry.far !== null) far.push(...entry.far)
     }
     const exact = this.#exact.get(name)
     if (exact !== undefined) visit(exact)
     this.#wild.matching(name, visit)
     if (overlapping !== null) this.#mergeOverlapping(members, overlapping)
-    return this.#audiences.intern(members, groups)
+    return this.#audiences.intern(members, groups, far)
   }
 
   /** A session gets one copy, whatever number of its subscriptions match. [MQTT-3.3.4-2] */
@@ -188,7 +205,7 @@ export class Router {
 
   /** Hands a QoS 0 run to everybody in the audience. Never blocks; who is behind drops and counts. */
   pass(run: Run, audience: Audience): void {
-    const { members, groups } = audience
+    const { members, groups, far } = audience
     if (members.length > FAN_OUT_TURN) this.#passWide(run, audience)
     else
       for (let i = 0; i < members.length; i++) {
@@ -196,16 +213,23 @@ export class Router {
         const { link } = delivery.session
         if (link !== null) link.pass(run, delivery)
       }
-    // The node that it was published at chose the member.
-    if (run.relayed !== true) for (const group of groups) this.#passShared(run, group)
+    // The node that it was published at chose the member, or the member's node.
+    if (run.relayed === true) return
+    for (const group of groups) {
+      const others = far.find((one) => one.isOf(group))
+      this.passShared(run, group, others)
+    }
+    for (const one of far) if (!groups.some((group) => one.isOf(group))) one.pass(run)
   }
 
-  #passShared(run: Run, group: Group): void {
+  /** To one member each, or, where none is here, to other nodes: `far` is what they have of the group. */
+  passShared(run: Run, group: Group, far?: FarGroup): void {
     for (let from = 0; from < run.count; from += SHARE_RUN) {
       const to = Math.min(run.count, from + SHARE_RUN)
       const member = group.nextOnline()
       if (member === null) {
-        this.#counters.droppedNoMember += run.count - from
+        if (far !== undefined) far.pass(run.part(from, run.count))
+        else this.#counters.droppedNoMember += run.count - from
         return
       }
       const part = from === 0 && to === run.count ? run : run.part(from, to)

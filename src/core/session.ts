@@ -141,6 +141,7 @@ export class Session extends Cursor {
     this.awaySince = 0
     this.#attachedAt = this.#broker.log.last
     this.#starting = true
+    for (const group of this.#groups()) this.#broker.membersChanged(group)
     this.#outbox?.attach()
   }
 
@@ -153,6 +154,7 @@ export class Session extends Cursor {
   /** The link is gone. What it had not acknowledged stays in the window; shared QoS 1 goes to others. */
   detach(): void {
     this.link = null
+    for (const group of this.#groups()) this.#broker.membersChanged(group)
     if (this.live) this.fallBehind(this.#broker.log.last + 1)
     this.#outbox?.detach()
   }

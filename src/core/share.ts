@@ -16,6 +16,9 @@ import {
   type SessionProfile,
 } from './types.ts'
 
+/** Messages of a run that one member takes before it is the next one's turn. */
+export const SHARE_RUN = 16
+
 /** Records of groups are kept beside those of sessions: no client identifier can hold U+0000. */
 const RECORD_PREFIX = '\u0000share/'
 
@@ -93,6 +96,15 @@ export class Group extends Cursor {
 
   get attached(): boolean {
     return this.#members.some((m) => m.session.attached)
+  }
+
+  /** Members that are connected. */
+  get connected(): number {
+    let connected = 0
+    this.#members.forEach(({ session }) => {
+      if (session.link !== null) connected++
+    })
+    return connected
   }
 
   /** How many more messages its members would take now. */
