@@ -41,6 +41,8 @@ export class Unclaimed {
   /** Its client `asked` then, engine time; what it came to replace is older. */
   add(session: Session, asked: number): void {
     if (!this.#sessions.has(session)) this.#sessions.set(session, asked)
+    // Once it is claimed, nothing from before is left.
+    this.#over.delete(session.id)
   }
 
   has(session: Session): boolean {

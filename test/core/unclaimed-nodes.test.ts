@@ -46,6 +46,16 @@ describe('a clean start while the engine is away', () => {
     expect(ann.hears()).toEqual([])
   }
 
+  test('the client comes twice: it is known to be here, and goes when it comes elsewhere', async () => {
+    await serversGo()
+    await nodes.comes(0, 'ann', CLEAN)
+    const ann = await nodes.comes(0, 'ann', CLEAN)
+    await serversReturn()
+    expect(nodes.servers.sessions.get('ann')).toMatchObject({ node: 'n0', ended: false })
+    await nodes.comes(1, 'ann', CLEAN)
+    expect(ann.closed).toEqual(['session-taken-over'])
+  })
+
   test('the client is still there: its session has taken the place of the earlier one', async () => {
     await sessionAt(1)
     await serversGo()
