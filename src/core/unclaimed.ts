@@ -6,7 +6,7 @@ import { EngineError } from './engine.ts'
 import type { Session } from './session.ts'
 
 /** Milliseconds after which a claim that failed is tried again. */
-const AGAIN_MS = 5_000
+const AGAIN_MS = 500
 
 /** A clean start whose client has left. */
 interface Over {
@@ -38,9 +38,10 @@ export class Unclaimed {
     this.#deps = deps
   }
 
-  /** Its client `asked` then, engine time; what it came to replace is older. */
+  /** Its client `asked` then, engine time; what it came to replace is older, and ends with it. */
   add(session: Session, asked: number): void {
     if (!this.#sessions.has(session)) this.#sessions.set(session, asked)
+    this.#over.delete(session.id)
     // Once it is claimed, nothing from before is left.
     this.#over.delete(session.id)
   }
@@ -130,6 +131,8 @@ export class Unclaimed {
     const { engine, sessions } = this.#broker
     try {
       const { epoch, stored } = await engine.claim(id, undefined, over.asked)
+      // Its client is back, and began clean once more.
+      if (sessions.get(id) !== null) return
       if (stored === null) await engine.save([{ id, epoch, ended: true }])
       else {
         // As one that was found with nobody to come back to it: with its will, and with what groups lent it.
