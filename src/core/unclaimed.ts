@@ -38,10 +38,9 @@ export class Unclaimed {
     this.#deps = deps
   }
 
-  /** Its client `asked` then, engine time; what it came to replace is older, and ends with it. */
+  /** Its client `asked` then, engine time; what it came to replace is older. */
   add(session: Session, asked: number): void {
     if (!this.#sessions.has(session)) this.#sessions.set(session, asked)
-    this.#over.delete(session.id)
     // Once it is claimed, nothing from before is left.
     this.#over.delete(session.id)
   }

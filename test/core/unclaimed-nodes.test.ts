@@ -107,17 +107,6 @@ describe('a clean start while the engine is away', () => {
     expect(nodes.servers.sessions.get('ann')?.ended).toBe(true)
   })
 
-  test('the client comes twice: its second session is claimed, and ends nothing but the earlier one', async () => {
-    await serversGo()
-    const first = await nodes.comes(0, 'ann', CLEAN)
-    const second = await nodes.comes(0, 'ann', CLEAN)
-    expect(first.closed).toEqual(['session-taken-over'])
-    await serversReturn()
-    expect(nodes.servers.sessions.get('ann')).toMatchObject({ node: 'n0', ended: false })
-    await nodes.comes(1, 'ann', CLEAN)
-    expect(second.closed).toEqual(['session-taken-over'])
-  })
-
   test('the will that waited is published once, when the session is over', async () => {
     await sessionAt(1, { delay: 600 })
     await serversGo()
