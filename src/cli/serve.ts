@@ -85,7 +85,7 @@ async function serve(settings: Settings): Promise<void> {
     const goodbye = (): void => end(0, 'SIGTERM: saying goodbye to everybody')
     process.on('SIGTERM', () => {})
     if (settings.drain === 0) return goodbye()
-    server.drain()
+    server.drain(settings.drain * 1000)
     logger.info(`SIGTERM: draining for ${settings.drain} s, /readyz says so`)
     setTimeout(goodbye, settings.drain * 1000)
   })

@@ -177,7 +177,8 @@ export class Broker {
   async close(why: string): Promise<void> {
     if (this.#ending) return
     this.#ending = true
-    if (this.engine.node !== null && this.#state === 'up') await this.sessions.moves.ending()
+    if (this.engine.node !== null && this.#state === 'up')
+      await this.sessions.moves.ending(this.sessions.all())
     this.sessions.closeLinks(why)
     this.#state = 'closed'
     const ended = this.sessions.stop()

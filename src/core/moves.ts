@@ -191,14 +191,14 @@ export class Moves {
   }
 
   /**
-   * This node is about to end. Clients that are told so are elsewhere within milliseconds: what they find there, also
+   * This node is about to end, or to send these away. Clients that are told so are elsewhere within milliseconds: what they find there, also
    * where this node is too busy to be asked, must say by then that they were not lost. Waits for that, but not long.
    */
-  async ending(): Promise<void> {
-    const { engine, runtime, saver, sessions } = this.#broker
+  async ending(leaving: Iterable<Session>): Promise<void> {
+    const { engine, runtime, saver } = this.#broker
     const now = engine.now()
     const saved: Promise<void>[] = []
-    for (const session of sessions.all()) {
+    for (const session of leaving) {
       if (session.link === null || session.will === null || this.unclaimed.has(session)) continue
       session.endingSince = now
       saved.push(saver.profile(session))

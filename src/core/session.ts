@@ -139,6 +139,7 @@ export class Session extends Cursor {
   attach(link: Link): void {
     this.link = link
     this.awaySince = 0
+    this.endingSince = 0
     this.#attachedAt = this.#broker.log.last
     this.#starting = true
     for (const group of this.#groups()) this.#broker.membersChanged(group)

@@ -430,10 +430,10 @@ export class Sessions {
     return session
   }
 
-  /** Says goodbye to every client; sessions and their wills stay as they are stored. */
-  closeLinks(why: string): void {
+  /** Says goodbye to all clients, or these; sessions and their wills stay as they are stored. */
+  closeLinks(why: string, leaving: Iterable<Session> = [...this.#byId.values()]): void {
     const others = this.#broker.engine.node !== null
-    for (const session of [...this.#byId.values()]) {
+    for (const session of leaving) {
       const { link } = session
       if (link === null) continue
       this.disconnect(session, link, { will: 'keep' })

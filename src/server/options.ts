@@ -161,7 +161,7 @@ export const OPTIONS: readonly Option[] = [
     max: 3600,
     default: 0,
     group: 'Listening',
-    doc: 'after SIGTERM, time in which everything goes on but /readyz says 503, so that load balancers look elsewhere',
+    doc: 'after SIGTERM, time in which everything goes on but /readyz says 503, so that load balancers look elsewhere; a node of several sends its clients away in the second half of it',
   }),
   option({
     key: 'users',

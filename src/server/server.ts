@@ -6,6 +6,7 @@ import type { Access, AccessClass } from '../core/access.ts'
 import type { Activity } from '../core/activity.ts'
 import { Broker } from '../core/broker.ts'
 import { Deadlines } from '../core/deadlines.ts'
+import { Farewell } from '../core/farewell.ts'
 import type { Session } from '../core/session.ts'
 import { ReadBuffers } from '../net/read-buffers.ts'
 import { type TcpSettings, TcpWire } from '../net/tcp.ts'
@@ -27,6 +28,8 @@ import { Web } from './web.ts'
 /** Milliseconds the last bytes of every link have to leave. */
 const DRAIN_MS = 3_000
 const STALL_GRANULARITY_MS = 1_000
+/** What clients are told at the end. */
+const ENDS = 'the server is shutting down'
 /** Addresses of untrusted proxies that the log tells; more are most likely somebody's joke. */
 const STRANGERS_TOLD = 10
 
@@ -60,6 +63,7 @@ export class Server {
   #sys: SysTopics | null = null
   #addresses: readonly AddressInfo[] = []
   #draining = false
+  #farewell: Farewell | null = null
   #stopping = false
 
   /** @throws Error for people, when settings name something that cannot be used. */
@@ -203,9 +207,13 @@ export class Server {
     return opened
   }
 
-  /** From now on `/readyz` answers 503, and everything else goes on: load balancers send nobody new. */
-  drain(): void {
+  /**
+   * From now on `/readyz` answers 503, and everything else goes on: load balancers send nobody new. Where there are
+   * other nodes, clients are sent there over the second half of so many milliseconds, after which `stop` is to follow.
+   */
+  drain(time = 0): void {
     this.#draining = true
+    this.#farewell ??= new Farewell(this.broker, time, ENDS)
   }
 
   /** Says goodbye to everybody, saves what is to be saved and closes. Takes about 3 seconds at most. */
@@ -214,10 +222,10 @@ export class Server {
     this.#stopping = true
     this.#draining = true
     this.#sys?.stop()
-    const why = 'the server is shutting down'
+    this.#farewell?.stop()
     const stopped = this.#listener.stop()
-    this.#line.close(why)
-    await this.broker.close(why)
+    this.#line.close(ENDS)
+    await this.broker.close(ENDS)
     const timer = this.#runtime.after(DRAIN_MS, () => this.#listener.destroy())
     // The timer above does not keep the process alive; the sockets it waits for do.
     await stopped
