@@ -215,6 +215,7 @@ export class SimClient {
   #forget(): void {
     this.#ledger.end(this.generation, this.#clock.turns)
     this.generation = null
+    for (const { message } of this.#out.values()) message.abandoned ||= message.acked === 0
     this.#out.clear()
     this.#asked.clear()
     this.#received.clear()
@@ -271,6 +272,8 @@ export class SimClient {
       acked: 0,
       refused: false,
       attempts: 1,
+      connection: connection.number,
+      abandoned: false,
     }
     // An empty payload cannot be told from another: only what it leaves behind is judged.
     if (!clear) this.#ledger.messages.set(key, message)
@@ -449,7 +452,8 @@ export class SimClient {
       if (retain) this.#events.retained(this.plan.id, topic, payload)
       const { generation } = this
       if (generation === null) throw new Violation(`${this.plan.id} got a message before CONNACK`)
-      this.#ledger.received(generation, { topic, payload, qos, retain }, this.#clock.turns)
+      const got = { topic, payload, qos, retain, connection: connection.number }
+      this.#ledger.received(generation, got, this.#clock.turns)
     }
     if (qos === 1) {
       this.#soon(0, connection, () => {

@@ -16,8 +16,13 @@ export interface Visit {
   readonly client: SimClient
   readonly wire: SimWire
   readonly node: WatchedNode
+  readonly openedAt: number
   accepted: boolean
+  /** When CONNACK left; 0 before. */
+  acceptedAt: number
   connection: Connection | null
+  /** When its node, which ended in order, began to send its clients away; 0 where nothing can be said of that. */
+  sentAwayAt: number
 }
 
 export interface WatchedNode {
@@ -32,6 +37,8 @@ export interface WatchedNode {
 const KNOWS_MS = 4_000
 /** Milliseconds after which nobody takes a node for dead that is sound. */
 const DEAD_MS = 4_000
+/** Milliseconds a client whose node ended in order has to come back before its will is published. */
+const AWAY_MS = 30_000
 /** Milliseconds within which a goodbye is stored, unless something happens. */
 const UNSURE_MS = 5_000
 
@@ -41,6 +48,8 @@ export class ClusterWatch implements ClientEvents {
   readonly #wills = new Map<string, number>()
   /** Wills that were seen, whether rightly or not yet known. */
   readonly #goodbyes = new Set<string>()
+  /** Nodes that ended in order and are gone. */
+  readonly #ended = new Set<WatchedNode>()
   readonly #unsure = new Set<string>()
   /** QoS of the message that is being received: only at 2 it comes once. */
   #willQos = 0
@@ -59,9 +68,25 @@ export class ClusterWatch implements ClientEvents {
     for (const visit of this.#visits) {
       const { connection } = visit
       if (connection?.will == null || (node !== null && visit.node !== node)) continue
+      // What is stored of those it was sending away nobody knows.
+      if (!this.#ended.has(visit.node)) visit.sentAwayAt = 0
       if (visit.wire.partedAt === 0 || visit.wire.partedAt > lately)
         this.#unsure.add(connection.will)
     }
+  }
+
+  /** A node that ends in order is about to tell its clients. */
+  sendsAway(node: WatchedNode): void {
+    this.note(`${node.name} sends its clients away`)
+    for (const visit of this.#visits) {
+      if (visit.node === node && visit.wire.partedAt === 0) visit.sentAwayAt = this.#clock.time
+    }
+  }
+
+  /** It has done so, and all it knew is stored. */
+  ended(node: WatchedNode): void {
+    this.note(`${node.name} has ended`)
+    this.#ended.add(node)
   }
 
   opened(client: SimClient, wire: SimWire, node: WatchedNode): void {
@@ -72,7 +97,16 @@ export class ClusterWatch implements ClientEvents {
     if (will !== null && (parted === 0 || parted + UNSURE_MS > this.#clock.time)) {
       this.#unsure.add(will)
     }
-    const visit: Visit = { client, wire, node, accepted: false, connection: null }
+    const visit: Visit = {
+      client,
+      wire,
+      node,
+      openedAt: this.#clock.time,
+      accepted: false,
+      acceptedAt: 0,
+      connection: null,
+      sentAwayAt: 0,
+    }
     this.#visits.push(visit)
     wire.onParted = (why) => this.note(`${wire.peer} at ${node.name}: ${why}`)
     wire.onWritten = (bytes) => {
@@ -83,6 +117,7 @@ export class ClusterWatch implements ClientEvents {
   /** CONNACK leaves: no sound node may hold another live link of that name. [MQTT-3.1.4-3] */
   #welcomed(visit: Visit): void {
     visit.accepted = true
+    visit.acceptedAt = this.#clock.time
     const { client, node } = visit
     const now = this.#clock.time
     for (const other of this.#visits) {
@@ -122,13 +157,27 @@ export class ClusterWatch implements ClientEvents {
     this.wills++
     const times = this.#wills.get(payload) ?? 0
     this.#wills.set(payload, this.#willQos === 2 || times === 0 ? times + 1 : times)
-    for (const { connection, wire, client, node } of this.#visits) {
+    for (const visit of this.#visits) {
+      const { connection, wire, client, node } = visit
       if (connection?.will !== payload) continue
+      this.#checkAway(visit, payload)
       // Who stands still for long is dead to all others, and its clients with it.
       if (node.soundSince + DEAD_MS > this.#clock.time) continue
       if (wire.partedAt === 0 && !wire.lost && client.connection === connection) {
         throw new Violation(`${payload} although its client is there`)
       }
+    }
+  }
+
+  /** Who was sent away and came back elsewhere in time was never lost. */
+  #checkAway({ client, wire, sentAwayAt }: Visit, payload: string): void {
+    if (sentAwayAt === 0 || !wire.endedByBroker) return
+    const later = this.#visits.filter((v) => v.client === client && v.acceptedAt > sentAwayAt)
+    // It had come to another node before, which took it over.
+    if (later.some((v) => v.openedAt < wire.partedAt)) return
+    const back = later[0]?.acceptedAt ?? this.#clock.time
+    if (back <= sentAwayAt + AWAY_MS) {
+      throw new Violation(`${payload} although its client was only sent away`)
     }
   }
 

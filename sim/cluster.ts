@@ -6,13 +6,14 @@ import { Broker } from '../src/core/broker.ts'
 import type { QoS } from '../src/core/types.ts'
 import { MqttDoor } from '../src/protocol/mqtt/door.ts'
 import { SharedEngine } from '../test/support/shared-engine.ts'
-import { type SharedFaults, SharedLog } from '../test/support/shared-log.ts'
+import { SharedLog } from '../test/support/shared-log.ts'
 import { Chance } from './chance.ts'
-import { type ClientPlan, type Connection, SimClient, type WillPlan } from './client.ts'
+import { type Connection, SimClient, type WillPlan } from './client.ts'
 import { Clock, SimRuntime } from './clock.ts'
+import { type ClusterPlan, drawCluster, WATCHER } from './cluster-plan.ts'
 import { ClusterWatch, type WatchedNode } from './cluster-watch.ts'
 import { Ledger, Violation } from './ledger.ts'
-import { SimWire, type WireFaults } from './wire.ts'
+import { SimWire } from './wire.ts'
 
 const FILTERS = ['a', 'a/b', 'a/#', 'a/+', '+/b', '+', '#', 'b/+']
 const TOPICS = ['a', 'a/b', 'a/c', 'b/b', 'b']
@@ -21,57 +22,14 @@ const TROUBLE_MS = 60_000
 const QUIET_MS = 900_000
 const PEACE_MS = 90_000
 const TURNS_MAX = 400_000
+/** Milliseconds without the servers after which a node gives its sessions up as if it had died. */
+const LAPSE_MS = 11_000
+/** Milliseconds a node that was asked to end has before it is killed. */
+const STOP_MS = 30_000
+/** Milliseconds its last words have to reach its clients. */
+const LAST_WORDS_MS = 200
 /** Milliseconds a client waits for CONNACK. */
 const PATIENCE_MS = 4_000
-
-export interface ClusterPlan {
-  readonly nodes: number
-  readonly faults: SharedFaults
-  readonly wireFaults: WireFaults
-  readonly clients: readonly ClientPlan[]
-  /** Members of shared groups. */
-  readonly workers: readonly ClientPlan[]
-  readonly pace: number
-  readonly unrest: number
-  readonly kills: boolean
-  readonly pauses: boolean
-  readonly cuts: boolean
-  readonly outages: boolean
-  readonly tailBytes: number
-}
-
-export function drawCluster(chance: Chance): ClusterPlan {
-  return {
-    nodes: chance.pick([2, 3, 3]),
-    faults: { delayMs: chance.pick([1, 5, 60]), lost: chance.pick([0, 0.02, 0.2]) },
-    wireFaults: { delay: chance.pick([0, 3, 40]), split: 0.1, spoil: true, congestion: 1_000_000 },
-    clients: clients(chance, 'c', chance.between(2, 4)),
-    workers: chance.is(0.5) ? clients(chance, 'w', chance.between(2, 3)) : [],
-    pace: chance.pick([300, 1_500, 4_000]),
-    unrest: chance.pick([0.03, 0.1, 0.25]),
-    kills: chance.is(0.5),
-    pauses: chance.is(0.4),
-    cuts: chance.is(0.4),
-    outages: chance.is(0.3),
-    tailBytes: chance.pick([600, 1_000_000]),
-  }
-}
-
-function clients(chance: Chance, kind: string, count: number): ClientPlan[] {
-  return Array.from({ length: count }, (_, i): ClientPlan => {
-    const version = chance.pick([4, 5] as const)
-    const lasting = version === 4 ? 30 * 24 * 3600 : chance.pick([20, 1_000_000, 1_000_000])
-    return {
-      id: `${kind}${i}`,
-      version,
-      expiry: chance.is(0.8) ? lasting : 0,
-      receiveMaximum: version === 5 ? chance.pick([0, 1, 20]) : 0,
-      keepAlive: 0,
-      ackMs: chance.pick([0, 5, 100]),
-      aliases: 0,
-    }
-  })
-}
 
 interface Node extends WatchedNode {
   readonly runtime: SimRuntime
@@ -82,11 +40,13 @@ interface Node extends WatchedNode {
   readonly wires: Set<SimWire>
 }
 
+export type Fault = 'kill' | 'pause' | 'cut' | 'outage' | 'stop'
+
 export interface ClusterOutcome {
   readonly turns: number
   readonly deliveries: number
   readonly acknowledged: number
-  readonly faults: Record<'kill' | 'pause' | 'cut' | 'outage', number>
+  readonly faults: Record<Fault, number>
   readonly wills: number
 }
 
@@ -100,17 +60,18 @@ export class Cluster {
   readonly #nodes: (Node | null)[] = []
   readonly #clients: SimClient[] = []
   readonly #asked = new Map<SimClient, number>()
-  readonly #faults = { kill: 0, pause: 0, cut: 0, outage: 0 }
+  readonly #faults: Record<Fault, number> = { kill: 0, pause: 0, cut: 0, outage: 0, stop: 0 }
   #starts = 0
+  /** The node whose successor is awaited before the next one ends. */
+  #upgrading = -1
   #settling = false
   readonly #end: number
 
   constructor(seed: number, plan?: ClusterPlan) {
     this.#chance = new Chance(seed)
-    this.plan = plan ?? drawCluster(this.#chance)
+    this.plan = plan ?? drawCluster(seed, this.#chance)
     this.watch = new ClusterWatch(this.clock)
     this.ledger.scattered = true
-    this.ledger.killed = true
     this.#end = this.clock.time + TROUBLE_MS
     const runtime = new SimRuntime(this.clock, this.#chance)
     this.#servers = new SharedLog(`shared-${seed}`, runtime, this.plan.faults)
@@ -177,6 +138,7 @@ export class Cluster {
         node.up = true
         node.soundSince = clock.time
         this.watch.note(`${name} is open`)
+        if (index === this.#upgrading) this.#upgrade(index + 1)
       },
       () => {
         // The servers were away for too long: it starts again.
@@ -192,6 +154,7 @@ export class Cluster {
     const node = this.#nodes[index]
     if (node === null || node === undefined) return
     this.#faults.kill++
+    this.ledger.killed = true
     this.watch.upset(node)
     this.watch.note(`${node.name} is killed`)
     this.#nodes[index] = null
@@ -202,10 +165,51 @@ export class Cluster {
     this.clock.at(this.#chance.pick([200, 3_000, 30_000]), () => this.#boot(index))
   }
 
+  /** All nodes in turn, as one changes the version of a cluster. */
+  #upgrade(index: number): void {
+    this.#upgrading = index < this.#nodes.length ? index : -1
+    if (this.#upgrading >= 0) this.#stop(index)
+  }
+
+  /** SIGTERM: nobody new comes, then those who are there are sent away. */
+  #stop(index: number): void {
+    const node = this.#nodes[index]
+    if (node === null || node === undefined || !node.up || this.#settling) return
+    this.#faults.stop++
+    const ms = this.#chance.pick([0, 500, 3_000])
+    this.watch.note(`${node.name} ends in order in ${ms} ms`)
+    node.up = false
+    node.soundSince = Number.POSITIVE_INFINITY
+    this.clock.at(ms, () => this.#sendAway(index, node))
+  }
+
+  #sendAway(index: number, node: Node): void {
+    if (this.#nodes[index] !== node) return
+    if (node.engine.paused) {
+      this.clock.at(100, () => this.#sendAway(index, node))
+      return
+    }
+    this.watch.sendsAway(node)
+    this.clock.at(STOP_MS, () => {
+      if (this.#nodes[index] === node) this.#kill(index)
+    })
+    node.broker.close('the server is shutting down').then(() => {
+      if (this.#nodes[index] !== node) return
+      this.watch.ended(node)
+      this.#nodes[index] = null
+      this.clock.at(LAST_WORDS_MS, () => {
+        node.runtime.kill()
+        for (const wire of node.wires) wire.killed()
+      })
+      this.clock.at(this.#chance.pick([LAST_WORDS_MS, 3_000]), () => this.#boot(index))
+    })
+  }
+
   #pause(node: Node): void {
     this.#faults.pause++
     this.watch.upset(node)
     const ms = this.#chance.pick([300, 4_000, 12_000, 25_000])
+    if (ms >= LAPSE_MS) this.ledger.killed = true
     this.watch.note(`${node.name} stops for ${ms} ms`)
     node.engine.paused = true
     node.soundSince = Number.POSITIVE_INFINITY
@@ -225,6 +229,7 @@ export class Cluster {
     this.#faults.cut++
     this.watch.upset(node)
     const ms = this.#chance.pick([500, 4_000, 12_000, 30_000])
+    if (ms >= LAPSE_MS) this.ledger.killed = true
     this.watch.note(`${node.name} is cut off for ${ms} ms`)
     node.engine.cut = true
     node.soundSince = Number.POSITIVE_INFINITY
@@ -274,6 +279,10 @@ export class Cluster {
       else if (what <= 3 && pauses && node !== null && !node.engine.paused) this.#pause(node)
       else if (what <= 5 && cuts && node !== null && !node.engine.cut) this.#cut(node)
       else if (what === 6 && outages && !this.#servers.away) this.#outage()
+      else if (what === 7 && this.plan.upgrades) {
+        if (this.#chance.is(0.5)) this.#stop(index)
+        else if (this.#upgrading < 0) this.#upgrade(0)
+      }
       this.#trouble()
     })
   }
@@ -446,15 +455,4 @@ export class Cluster {
   #check(): void {
     if (this.clock.turns > TURNS_MAX) throw new Violation('it goes round in circles')
   }
-}
-
-/** Sees every will; it only ever moves because its node did. */
-const WATCHER: ClientPlan = {
-  id: 'watcher',
-  version: 5,
-  expiry: 1_000_000,
-  receiveMaximum: 0,
-  keepAlive: 0,
-  ackMs: 0,
-  aliases: 0,
 }

@@ -22,6 +22,10 @@ export interface Published {
   acked: number
   refused: boolean
   attempts: number
+  /** Which of its publisher's connections it was first sent on. */
+  readonly connection: number
+  /** Its publisher's session ended before it was told that the message is taken: it is not sent again. */
+  abandoned: boolean
 }
 
 /** One subscription of one session, from request to end. */
@@ -104,6 +108,8 @@ export interface Received {
   readonly payload: string
   readonly qos: QoS
   readonly retain: boolean
+  /** Which of the receiver's connections. */
+  readonly connection: number
 }
 
 /** What happened to one shared group. */
@@ -112,7 +118,8 @@ interface GroupBook {
   readonly delivered: Map<string, { client: string; qos: QoS; durable: boolean }[]>
   /** Turns in which a member's connection or session was lost. */
   readonly losses: number[]
-  endedMembers: number
+  /** Turn in which the session of a member ended last. */
+  lastEnd: number
 }
 
 export class Ledger {
@@ -122,7 +129,7 @@ export class Ledger {
   deliveries = 0
   /** The engine refuses some: what was refused and is sent again comes after what was not. */
   refusing = false
-  /** There are several nodes: what a client sent through two of them, and was not told is taken, may cross. */
+  /** There are several nodes: what a client sent through two of them, and does not send again, may cross. */
   scattered = false
   /** Processes were killed: a member whose session died with one cannot finish what it was lent. */
   killed = false
@@ -130,7 +137,7 @@ export class Ledger {
   group(name: string): GroupBook {
     let book = this.groups.get(name)
     if (book === undefined) {
-      book = { delivered: new Map(), losses: [], endedMembers: 0 }
+      book = { delivered: new Map(), losses: [], lastEnd: 0 }
       this.groups.set(name, book)
     }
     return book
@@ -153,7 +160,7 @@ export class Ledger {
     if (generation === null || generation.over) return
     generation.over = true
     this.lost(generation, turn)
-    for (const { group } of generation.wishes) if (group !== null) this.group(group).endedMembers++
+    for (const { group } of generation.wishes) if (group !== null) this.group(group).lastEnd = turn
   }
 
   /** Its connection was lost, or given up. */
@@ -197,7 +204,7 @@ export class Ledger {
         got.qos === 0 ||
         owed.some((w) => w.leastQos === 0) ||
         message.sent <= since)
-    const crossing = this.scattered && (message.qos === 0 || message.acked === 0)
+    const crossing = this.scattered && message.abandoned
     if (shared === undefined && !late && !crossing)
       this.#checkOrder(generation, message, got, times, who)
   }
@@ -215,7 +222,9 @@ export class Ledger {
   }
 
   #checkOrder(g: Generation, m: Published, got: Received, times: number, who: string): void {
-    const line = `${m.publisher} ${m.topic} ${m.qos} ${got.qos}`
+    // At QoS 0 nothing says which of two ways between nodes is the shorter.
+    const way = this.scattered && m.qos === 0 ? ` ${m.connection} ${got.connection}` : ''
+    const line = `${m.publisher} ${m.topic} ${m.qos} ${got.qos}${way}`
     const highest = g.highest.get(line) ?? 0
     if (times === 1 && m.number < highest) throw new Violation(`${who} after number ${highest}`)
     g.highest.set(line, Math.max(highest, m.number))
@@ -272,8 +281,8 @@ export class Ledger {
           only(g) &&
           g.wishes.some((w) => w.group === name && isOwed(w, m, g.client)),
       )
-      // QoS 2 sticks to the member it went to, and ends with it.
-      const excused = m.qos === 2 && book.endedMembers > 0
+      // QoS 2 sticks to the member it went to, and ends with it. [MQTT-4.8.2-5]
+      const excused = m.qos === 2 && book.lastEnd >= m.sent
       if (waits && !excused) throw new Violation(`no member of ${name} ever got ${m.key}`)
     }
   }

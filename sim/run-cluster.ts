@@ -2,7 +2,7 @@
 // one. Says what a failing seed broke and how to see it again; exit status 1 then.
 
 import { parseArgs } from 'node:util'
-import { Cluster, type ClusterOutcome } from './cluster.ts'
+import { Cluster, type ClusterOutcome, type Fault } from './cluster.ts'
 import { Violation } from './ledger.ts'
 
 const { values } = parseArgs({
@@ -34,7 +34,7 @@ const began = performance.now()
 const first = Number(values.seed ?? values.from)
 const count = values.seed === undefined ? Number(values.seeds) : 1
 const total = { turns: 0, deliveries: 0, acknowledged: 0, wills: 0 }
-const faults = { kill: 0, pause: 0, cut: 0, outage: 0 }
+const faults = { kill: 0, pause: 0, cut: 0, outage: 0, stop: 0 }
 let failed = 0
 let ran = 0
 process.on('unhandledRejection', (error) => {
@@ -54,14 +54,12 @@ for (let seed = first; seed < first + count && failed < Number(values.failures);
   total.deliveries += outcome.deliveries
   total.acknowledged += outcome.acknowledged
   total.wills += outcome.wills
-  for (const kind of ['kill', 'pause', 'cut', 'outage'] as const) {
-    faults[kind] += outcome.faults[kind]
-  }
+  for (const kind of Object.keys(faults) as Fault[]) faults[kind] += outcome.faults[kind]
 }
 const seconds = (performance.now() - began) / 1000
 console.log(
   `${ran} seeds, ${failed} failed, ${total.turns} turns, ${total.deliveries} deliveries, ` +
     `${total.acknowledged} acknowledged, ${total.wills} wills, ${faults.kill} kills, ${faults.pause} pauses, ` +
-    `${faults.cut} cuts, ${faults.outage} outages, ${seconds.toFixed(1)} s`,
+    `${faults.cut} cuts, ${faults.outage} outages, ${faults.stop} orderly ends, ${seconds.toFixed(1)} s`,
 )
 process.exitCode = failed > 0 ? 1 : 0
