@@ -1,5 +1,6 @@
 // The page, health and figures; and answers for whatever is none of them.
 import { afterEach, describe, expect, test } from 'vitest'
+import { OPEN_ACCESS } from '../../src/core/access.ts'
 import { Counters } from '../../src/core/counters.ts'
 import { LoopDelay } from '../../src/http/loop-delay.ts'
 import { renderPage } from '../../src/http/page.ts'
@@ -98,10 +99,10 @@ describe('everything else', () => {
   })
 
   test('a fault of ours is 500, told to the log and not to the asker', async () => {
-    world = await openWorld()
-    world.broker.access.connect = () => {
+    const connect = () => {
       throw new Error('the details')
     }
+    world = await openWorld({ access: { ...OPEN_ACCESS, connect } })
     const response = await fetch(`${world.url}/topics/a`)
     expect(response.status).toBe(500)
     expect(await response.text()).not.toContain('the details')
