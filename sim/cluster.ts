@@ -3,6 +3,7 @@
 // must have been kept by all of them together.
 
 import { Broker } from '../src/core/broker.ts'
+import { Farewell } from '../src/core/farewell.ts'
 import type { QoS } from '../src/core/types.ts'
 import { MqttDoor } from '../src/protocol/mqtt/door.ts'
 import { SharedEngine } from '../test/support/shared-engine.ts'
@@ -24,6 +25,7 @@ const PEACE_MS = 90_000
 const TURNS_MAX = 400_000
 /** Milliseconds without the servers after which a node gives its sessions up as if it had died. */
 const LAPSE_MS = 11_000
+const WHY = 'the server is shutting down'
 /** Milliseconds a node that was asked to end has before it is killed. */
 const STOP_MS = 30_000
 /** Milliseconds its last words have to reach its clients. */
@@ -180,20 +182,20 @@ export class Cluster {
     this.watch.note(`${node.name} ends in order in ${ms} ms`)
     node.up = false
     node.soundSince = Number.POSITIVE_INFINITY
-    this.clock.at(ms, () => this.#sendAway(index, node))
-  }
-
-  #sendAway(index: number, node: Node): void {
-    if (this.#nodes[index] !== node) return
-    if (node.engine.paused) {
-      this.clock.at(100, () => this.#sendAway(index, node))
-      return
-    }
     this.watch.sendsAway(node)
+    const farewell = new Farewell(node.broker, ms, WHY)
     this.clock.at(STOP_MS, () => {
       if (this.#nodes[index] === node) this.#kill(index)
     })
-    node.broker.close('the server is shutting down').then(() => {
+    node.runtime.after(ms, () => {
+      farewell.stop()
+      this.#close(index, node)
+    })
+  }
+
+  #close(index: number, node: Node): void {
+    this.watch.note(`${node.name} closes`)
+    node.broker.close(WHY).then(() => {
       if (this.#nodes[index] !== node) return
       this.watch.ended(node)
       this.#nodes[index] = null
