@@ -7,6 +7,7 @@ import { join } from '../support/mqtt-js.ts'
 import { NatsCluster } from '../support/nats.ts'
 import { until } from '../support/nats-nodes.ts'
 import { describeWith } from '../support/programs.ts'
+import { dial } from '../support/raw-client.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 
 describeWith(['nats-server'], 'cluster', (programs) => {
@@ -110,5 +111,42 @@ describeWith(['nats-server'], 'cluster', (programs) => {
     await until('it goes on', () => back.inbox.size > 0)
     expect(watcher.inbox.size).toBe(0)
     await Promise.all([back.leave(), watcher.leave(), writer.leave()])
+  })
+
+  test('a node that wakes takes nobody back who asked it, left, and went elsewhere', async () => {
+    const node = await ClusterProcess.start('sleepy', engine)
+    const watcher = await join(a, { clientId: 'watcher' })
+    await watcher.client.subscribeAsync('gone/#', { qos: 1 })
+    const ids = Array.from({ length: 20 }, (_, n) => `fickle-${n}`)
+    const willOf = (id: string) => ({
+      topic: `gone/${id}`,
+      payload: Buffer.from('bye'),
+      qos: 1 as const,
+    })
+    node.pause()
+    for (const id of ids) {
+      const asked = await dial(node.address)
+      asked.connect({ clientId: id, clean: false, will: { ...willOf(id), retain: false } })
+      asked.end()
+    }
+    const guests = await Promise.all(
+      ids.map((clientId) =>
+        join(b, {
+          clientId,
+          clean: false,
+          properties: { sessionExpiryInterval: 60 },
+          will: willOf(clientId),
+        }),
+      ),
+    )
+    node.resume()
+    const late = await join(node.address, { clientId: 'late' })
+    await late.client.subscribeAsync('any', { qos: 1 })
+    expect(guests.map(({ client }) => client.connected)).not.toContain(false)
+    await Promise.all(guests.map(({ client }) => client.publishAsync('any', 'here', { qos: 1 })))
+    await late.inbox.take(ids.length)
+    expect(watcher.inbox.size).toBe(0)
+    await Promise.all([...guests, late, watcher].map((guest) => guest.leave()))
+    await node.kill()
   })
 })

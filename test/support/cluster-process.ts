@@ -39,6 +39,15 @@ export class ClusterProcess {
     return new ClusterProcess(child, exited, port)
   }
 
+  /** Stands still, while the system goes on accepting connections for it. */
+  pause(): void {
+    this.#child.kill('SIGSTOP')
+  }
+
+  resume(): void {
+    this.#child.kill('SIGCONT')
+  }
+
   /** Ends it at once. */
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL')

@@ -4,8 +4,9 @@
 import { randomUUID } from 'node:crypto'
 import type { Refusal } from '../../core/access.ts'
 import type { Broker } from '../../core/broker.ts'
-import { SessionLimitError } from '../../core/connecting.ts'
+import { abandoned, SessionLimitError } from '../../core/connecting.ts'
 import { EngineError } from '../../core/engine.ts'
+import type { Runtime } from '../../core/runtime.ts'
 import type { Session } from '../../core/session.ts'
 import type { MqttLink } from './link.ts'
 import { type Connack, type Connect, PacketError, Reason } from './packets.ts'
@@ -30,12 +31,15 @@ const REFUSALS: Readonly<Record<Refusal['refused'], Reason>> = {
   busy: Reason.serverBusy,
 }
 
+/** Turns within which the end of what a client sent is read behind the rest. */
+const LEAVING_TURNS = 2
+
 /** Resolves when the session is this link's. Rejects with what `refusal` understands. */
 export async function admit(
   packet: Connect,
   link: MqttLink,
   broker: Broker,
-  abandoned: () => boolean,
+  hasLeft: () => boolean,
 ): Promise<Admitted> {
   const assigned = packet.clientId === ''
   checkPacket(packet, broker)
@@ -48,6 +52,12 @@ export async function admit(
     broker.counters.authenticationsFailed++
     throw new PacketError(REFUSALS[identity.refused], identity.why)
   }
+  // A node that stood still reads CONNECTs of clients that went elsewhere meanwhile: for them it must not take the
+  // session from there. That they have left is read behind their CONNECT.
+  if (broker.engine.node !== null) {
+    await turns(broker.runtime, LEAVING_TURNS)
+    if (hasLeft()) throw abandoned(clientId)
+  }
   const expiry = grantedExpiry(packet, broker)
   const { session, present } = await broker.sessions.connect({
     clientId,
@@ -57,7 +67,7 @@ export async function admit(
     user: identity.user,
     access: identity.access,
     link,
-    abandoned,
+    abandoned: hasLeft,
   })
   const keepAlive = grantedKeepAlive(packet, broker)
   return {
@@ -66,6 +76,12 @@ export async function admit(
     present,
     keepAlive,
     connack: announcement(packet, broker, assigned ? clientId : null, expiry, keepAlive),
+  }
+}
+
+async function turns(runtime: Runtime, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    await new Promise<void>((resolve) => runtime.nextTurn(resolve))
   }
 }
 

@@ -18,7 +18,7 @@ import { decode } from './decode.ts'
 import { namesMqtt, peekVersion } from './decode-connect.ts'
 import type { MqttDoor } from './door.ts'
 import { Egress } from './egress.ts'
-import { connack, disconnect, pingresp, suback, unsuback } from './encode.ts'
+import { connack, disconnect, pingresp } from './encode.ts'
 import { FrameReader, type FrameSink } from './frame.ts'
 import { badConnectAnswer, GOODBYES, partingOf } from './goodbye.ts'
 import { Ingress } from './ingress.ts'
@@ -28,8 +28,6 @@ import {
   PacketError,
   PacketType,
   Reason,
-  type Subscribe,
-  type Unsubscribe,
   type Version,
 } from './packets.ts'
 import { subscribe, unsubscribe } from './subscribing.ts'
@@ -38,6 +36,8 @@ import { varintSize } from './varint.ts'
 const WIDE_BACKLOG_LOW = 16 // Runs to wide audiences that may still wait when a link is read again.
 /** Milliseconds a link may be left unread because its publishes find no room. */
 const UNREAD_MS = 30_000
+/** What a client may send on before its CONNECT is settled, and is read: so that it is seen to leave. */
+const EARLY_BYTES = 64 * 1024
 
 /** `new` before CONNECT, `connecting` while it is settled, `closing` once the last packet is queued. */
 type State = 'new' | 'connecting' | 'open' | 'closing' | 'closed'
@@ -68,6 +68,8 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   /** How the session is left when the wire closes. */
   #parting: Parting = { will: 'publish' }
   #farewell = false
+  /** The client sends no more, and has not been answered yet. */
+  #hasEnded = false
   /** Whether the first packet was a CONNECT that names MQTT. */
   #answerable = false
 
@@ -120,6 +122,7 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     this.#heardAt = this.broker.runtime.now()
     this.#guard(() => this.#frames.read(chunk, this, this.broker.limits.packetBytes))
     if (this.#frames.borrows) this.#wire.keep()
+    if (this.#stopped === 'connect' && this.#frames.kept > EARLY_BYTES) this.#wire.pause()
     if (this.#session !== null && this.#state === 'open') {
       this.#guard(() => this.#ingress.endOfRead(chunk.length))
       this.#session.settle()
@@ -178,10 +181,13 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
         this.answers.heard(packet)
         break
       case 'subscribe':
-        this.#subscribe(packet)
+        subscribe(packet, this, {
+          problems: this.#tellsProblems,
+          packetBytes: this.#egress.maximumPacketSize,
+        })
         break
       case 'unsubscribe':
-        this.#unsubscribe(packet)
+        unsubscribe(packet, this)
         break
       case 'pingreq':
         this.push(pingresp) // [MQTT-3.12.4-1]
@@ -201,8 +207,8 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
   stopReading(why: Stop): void {
     if (this.#stopped !== null || this.#state === 'closing' || this.#state === 'closed') return
     this.#stopped = why
-    this.#wire.pause()
     if (why === 'connect') return
+    this.#wire.pause()
     this.broker.counters.linksPaused++
     if (why === 'wide') this.#waitForFanOut()
     else this.#door.timeouts.set(this, this.broker.runtime.now() + UNREAD_MS)
@@ -220,7 +226,9 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
       this.#guard(() => this.#ingress.endOfRead(kept))
       this.#session?.settle()
     }
-    if (this.#stopped === null) this.#wire.resume()
+    if (this.#stopped !== null) return
+    this.#wire.resume()
+    if (this.#hasEnded) this.ended()
   }
 
   #waitForFanOut(): void {
@@ -241,7 +249,9 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     this.#state = 'connecting'
     this.#door.timeouts.clear(this)
     this.stopReading('connect')
-    const abandoned = (): boolean => this.#state !== 'connecting'
+    // Who sent more than CONNECT wants to have that done, wherever it is by now.
+    const abandoned = (): boolean =>
+      this.#state !== 'connecting' || (this.#hasEnded && this.#frames.kept === 0)
     admit(packet, this, this.broker, abandoned).then(
       (admitted) => this.#admitted(admitted),
       (error: unknown) => this.#notAdmitted(error, packet.maximumPacketSize),
@@ -309,23 +319,6 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
     } else if (this.#stopped === 'intake') {
       this.end(Reason.serverBusy, 'the server had no room for what you publish')
     }
-  }
-
-  // ---- SUBSCRIBE, UNSUBSCRIBE ----------------------------------------------------------------
-
-  #subscribe(packet: Subscribe): void {
-    const { codes, problem } = subscribe(packet, this)
-    const told = this.#tellsProblems ? problem : undefined
-    const { maximumPacketSize } = this.#egress
-    this.onceSaved('profile', () => {
-      this.push(suback(packet.packetId, codes, this.version, told, maximumPacketSize))
-      this.session.settle()
-    })
-  }
-
-  #unsubscribe(packet: Unsubscribe): void {
-    const codes = unsubscribe(packet, this)
-    this.onceSaved('profile', () => this.push(unsuback(packet.packetId, codes, this.version)))
   }
 
   /** The answer waits until the session's record is safe; what the client sends meanwhile does not. */
@@ -432,6 +425,10 @@ export class MqttLink implements Link, WireReader, FrameSink, Publisher {
 
   ended(): void {
     if (this.#state === 'closing' || this.#state === 'closed') return
+    if (this.#stopped !== null) {
+      this.#hasEnded = true
+      return
+    }
     if (this.#state === 'open' && !this.#farewell) {
       this.broker.activity.lost(this, 'the connection ended without DISCONNECT')
       this.#farewell = true

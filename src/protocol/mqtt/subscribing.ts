@@ -1,6 +1,8 @@
-// SUBSCRIBE and UNSUBSCRIBE, filter by filter: what is granted, what is refused and why.
+// SUBSCRIBE and UNSUBSCRIBE, filter by filter: what is granted, what is refused and why. Answered once the session's
+// record is safe.
 
 import type { SubscribeFault } from '../../core/subscribe-fault.ts'
+import { suback, unsuback } from './encode.ts'
 import type { MqttLink } from './link.ts'
 import { PacketError, Reason, type Subscribe, type Unsubscribe } from './packets.ts'
 
@@ -13,16 +15,18 @@ const FAULTS: Readonly<Record<SubscribeFault, Reason>> = {
   'shared-no-local': Reason.protocolError,
 }
 
-export interface Subscribed {
-  /** One for each filter, in order. [MQTT-3.9.3-1] */
-  readonly codes: readonly number[]
-  /** Why the first of those refused was refused. */
-  readonly problem: string | undefined
+/** What an answer to this client may hold. */
+export interface Telling {
+  /** Whether it may say why something was refused. */
+  readonly problems: boolean
+  /** The largest packet, in bytes. */
+  readonly packetBytes: number
 }
 
 /** Throws PacketError where the standard ends the connection. */
-export function subscribe(packet: Subscribe, link: MqttLink): Subscribed {
-  const { broker, session } = link
+export function subscribe(packet: Subscribe, link: MqttLink, telling: Telling): void {
+  const { broker, session, version } = link
+  /** One for each filter, in order. [MQTT-3.9.3-1] */
   const codes: number[] = []
   const granted: string[] = []
   let problem: string | undefined
@@ -40,18 +44,23 @@ export function subscribe(packet: Subscribe, link: MqttLink): Subscribed {
     broker.activity.refused(link, `subscribing to ${filter}: ${result.why}`)
   }
   if (granted.length > 0) broker.activity.subscribed(link, granted)
-  return { codes, problem }
+  const told = telling.problems ? problem : undefined
+  link.onceSaved('profile', () => {
+    link.push(suback(packet.packetId, codes, version, told, telling.packetBytes))
+    session.settle()
+  })
 }
 
-/** Reason codes, one for each filter in order. [MQTT-3.11.3-1] Throws PacketError as `subscribe`. */
-export function unsubscribe(packet: Unsubscribe, link: MqttLink): readonly number[] {
+/** Throws PacketError as `subscribe`. */
+export function unsubscribe(packet: Unsubscribe, link: MqttLink): void {
   const { broker, session } = link
   if (packet.filters.includes('')) {
     throw new PacketError(Reason.protocolError, 'a filter needs at least one character') // [MQTT-4.7.3-1]
   }
+  // One for each filter, in order. [MQTT-3.11.3-1]
   const codes = packet.filters.map((filter) =>
     broker.unsubscribe(session, filter) ? Reason.success : Reason.noSubscriptionExisted,
   )
   broker.activity.unsubscribed(link, packet.filters)
-  return codes
+  link.onceSaved('profile', () => link.push(unsuback(packet.packetId, codes, link.version)))
 }
