@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Program } from '../../support/programs.ts'
 import { type Client, Publisher, retainedBelow, Subscriber } from '../crash/clients.ts'
-import { type History, judge } from '../crash/history.ts'
+import { type History, isOwed, judge } from '../crash/history.ts'
 import { generator, until } from '../crash/run.ts'
 import { Cluster } from './cluster.ts'
 import type { Fault, Scene } from './faults.ts'
@@ -57,8 +57,10 @@ const PACE_MS = 10
 const SERVED_MS = 90_000
 /** How often a fault that met nobody is tried again. */
 const TRIES = 3
-/** A subscriber that receives nothing for so long has everything. */
+/** Subscribers that receive nothing for so long, once they have everything, receive nothing twice either. */
 const QUIET_MS = 2_000
+/** Longest until everything has arrived: what members had whose node was killed others get after 18 s and more. */
+const ARRIVED_MS = 120_000
 /** Milliseconds a woken zombie has to close connections that are not its own any more. */
 const ORPHAN_MS = 15_000
 const WILLS = 'chaos-wills/'
@@ -313,6 +315,9 @@ class ChaosRun {
     await until(() => publishers.every(({ inFlight }) => inFlight === 0), SERVED_MS)
     await until(() => this.#all.every(({ client }) => client.connected), SERVED_MS)
     this.#arrivedAt = performance.now()
+    const since = performance.now()
+    while (isOwed(this.#history) && performance.now() - since < ARRIVED_MS) await sleep(500)
+    this.#plan.say(`${Math.round(performance.now() - since)} ms until everything had arrived`)
     await until(() => performance.now() - this.#arrivedAt > QUIET_MS, SERVED_MS)
   }
 

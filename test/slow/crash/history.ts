@@ -46,6 +46,11 @@ export function judge(history: History, limit = 5): string[] {
   ]
 }
 
+/** Whether somebody has not received yet what was acknowledged. */
+export function isOwed(history: History): boolean {
+  return missing(history).length > 0 || missingInGroups(history).length > 0
+}
+
 function missing({ sent, received }: History): string[] {
   const faults: string[] = []
   for (const { subscriber, prefix, group, keys } of received) {
