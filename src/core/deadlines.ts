@@ -3,8 +3,11 @@
 
 import type { Runtime, Timer } from './runtime.ts'
 
+/** What it needs of time. */
+export type Clock = Pick<Runtime, 'now' | 'after'>
+
 export class Deadlines<T> {
-  readonly #runtime: Runtime
+  readonly #runtime: Clock
   readonly #granularity: number
   readonly #due: (item: T) => void
   readonly #ticks = new Map<number, Set<T>>()
@@ -13,7 +16,7 @@ export class Deadlines<T> {
   #done: number
 
   /** `granularity` in milliseconds: an item is told that much late at most, never early. */
-  constructor(runtime: Runtime, granularity: number, due: (item: T) => void) {
+  constructor(runtime: Clock, granularity: number, due: (item: T) => void) {
     this.#runtime = runtime
     this.#granularity = granularity
     this.#due = due

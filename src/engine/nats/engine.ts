@@ -11,6 +11,7 @@ import {
   type RetainedMessage,
   type SessionSave,
 } from '../../core/engine.ts'
+import type { Timer } from '../../core/runtime.ts'
 import { type Pos, RECORD_MESSAGES_MAX, type StoredSession } from '../../core/types.ts'
 import { newLogIdentity } from '../identity.ts'
 import { RecordCodec } from '../record.ts'
@@ -226,6 +227,7 @@ export class NatsEngine implements Engine {
       reader,
       tailReader,
       names,
+      clock: { now: () => runtime.now(), after },
       codec: this.#codec,
       resolve,
       changed: (change) => this.#events.retained(change),
@@ -428,4 +430,10 @@ function endOf(record: LogRecord): Pos {
 
 function failed(): EngineError {
   return new EngineError('failed', 'the log on the NATS servers is not what it was: see the log')
+}
+
+/** Calls back once, and never keeps the process alive. */
+function after(ms: number, call: () => void): Timer {
+  const timer = setTimeout(call, ms).unref()
+  return { cancel: () => clearTimeout(timer) }
 }

@@ -1,6 +1,7 @@
 // Retained messages on the servers: one per topic, with the position it belongs to. A change is
 // stored only over an equal or lower position, so that all nodes end with the same one.
 
+import type { Clock } from '../../core/deadlines.ts'
 import type { RetainedMessage } from '../../core/engine.ts'
 import type { Topic } from '../../core/topics.ts'
 import { type Message, NO_BYTES, type Pos } from '../../core/types.ts'
@@ -10,6 +11,7 @@ import type { Names } from './options.ts'
 import { type Reader, type Stored, storedOf } from './reader.ts'
 import { Register } from './register.ts'
 import { tokenOf } from './session-record.ts'
+import { Versions } from './versions.ts'
 
 /** Seconds for which a removal is remembered, for nodes that were cut off. */
 const REMOVAL_S = 3_600
@@ -24,6 +26,7 @@ export interface RetainedDeps {
   /** Of the connection that listens. */
   readonly tailReader: Reader
   readonly names: Names
+  readonly clock: Clock
   readonly codec: RecordCodec
   readonly resolve: ResolveTopic
   readonly changed: (change: RetainedMessage) => void
@@ -53,8 +56,7 @@ interface Writer {
 export class NatsRetained {
   readonly #deps: RetainedDeps
   readonly #register: Register
-  /** Newest version of each topic's record that is known here, and its position. */
-  readonly #known = new Map<string, { readonly seq: number; readonly pos: Pos }>()
+  readonly #known: Versions
   /** One write per topic at a time; what comes meanwhile replaces what waits. */
   readonly #writers = new Map<string, Writer>()
   /** Everything up to this sequence was heard or read. */
@@ -66,6 +68,7 @@ export class NatsRetained {
   constructor(deps: RetainedDeps) {
     this.#deps = deps
     this.#register = new Register(deps.reader, deps.names.retained)
+    this.#known = new Versions(deps.clock)
   }
 
   /** Reports everything stored, and from then on what others store. */
@@ -84,6 +87,7 @@ export class NatsRetained {
 
   stop(): void {
     if (this.#timer !== null) clearInterval(this.#timer)
+    this.#known.stop()
   }
 
   /** Resolves when this change, or a newer one of its topic, is stored. Rejects with EngineError. */
@@ -162,7 +166,8 @@ export class NatsRetained {
   /** Tells each version once and in the order of the store, our own too: so all nodes end equal. */
   #changed(token: string, seq: number, message: Message, pos: Pos): void {
     if ((this.#known.get(token)?.seq ?? 0) >= seq) return
-    this.#known.set(token, { seq, pos })
+    const removed = message.payload.length === 0
+    this.#known.set(token, { seq, pos }, { removed, expires: message.expires })
     // A newer one of ours is under way: what was here before must not come back until that is stored.
     const writer = this.#writers.get(token)
     if (writer !== undefined) writer.newest = { seq, message, pos }
