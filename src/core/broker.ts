@@ -164,6 +164,7 @@ export class Broker {
   async open(): Promise<void> {
     await this.engine.open(this.#events())
     this.log.start()
+    this.#peers?.start()
     this.#state = 'up'
     // Sessions of a cluster are wherever their clients went.
     if (this.engine.node !== null) this.sweep.start()
@@ -185,10 +186,11 @@ export class Broker {
     this.sweep.stop()
     this.retainedExpiry.stop()
     this.#peers?.stop()
+    const groups = this.groups.stop()
     // Wills of those just cut off, and what clients were quick enough to publish.
     this.intake.flush()
     await this.saver.flush()
-    await ended
+    await Promise.all([ended, groups])
     await this.engine.close()
   }
 

@@ -119,6 +119,13 @@ export class Groups {
     for (const group of this.#byKey.values()) if (group.id === id) await group.lending?.release()
   }
 
+  /** This node ends: what it owns is another's to take up, as it is now. Resolves when that is saved. */
+  async stop(): Promise<void> {
+    const lendings = [...this.#byKey.values()].flatMap(({ lending }) => lending ?? [])
+    for (const lending of lendings) lending.stop()
+    await Promise.all(lendings.map((lending) => lending.release()))
+  }
+
   /** Whether the record is this node's, and is used here. */
   owns(id: string): boolean {
     return isGroupRecord(id) && this.get(groupOfRecord(id))?.lending?.owns === true
@@ -168,6 +175,7 @@ export class Groups {
     for (;;) {
       const taken = new Set<Pos>()
       let settled = true
+      if (group.lending?.owns !== true) return taken
       try {
         for await (const stored of engine.sessions()) {
           if (isGroupRecord(stored.id)) continue

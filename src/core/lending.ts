@@ -7,6 +7,7 @@ import type { Claim } from './engine.ts'
 import { type Here, Lender } from './lender.ts'
 import { readReport, readStatement, writeReport, writeStatement } from './lending-codec.ts'
 import { Kind, type Reader } from './peer-codec.ts'
+import type { Timer } from './runtime.ts'
 import type { Group } from './share.ts'
 import type { Message, Pos } from './types.ts'
 
@@ -53,6 +54,7 @@ export class Lending implements Here {
   /** Given back to the owner, whose statements still name them. */
   readonly #refused = new Set<Pos>()
   #running = false
+  #timer: Timer | null = null
   #soon = false
   #tickedAt: number
   #neededAt: number
@@ -131,6 +133,7 @@ export class Lending implements Here {
 
   stop(): void {
     this.#running = false
+    this.#timer?.cancel()
   }
 
   #orphaned([least, most]: readonly [number, number]): void {
@@ -140,8 +143,7 @@ export class Lending implements Here {
 
   #tick(): void {
     const { runtime, state } = this.#broker
-    runtime.after(TICK_MS, () => {
-      if (!this.#running) return
+    this.#timer = runtime.after(TICK_MS, () => {
       const now = runtime.now()
       if (now - this.#tickedAt > STOOD_STILL_MS) this.#soundAt = now + ASK_MS
       this.#tickedAt = now

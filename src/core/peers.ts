@@ -7,6 +7,7 @@ import { Interest } from './interest.ts'
 import type { Link } from './link.ts'
 import { Kind, Reader, readRun, Writer, writeRun } from './peer-codec.ts'
 import { MessageRun, type Run } from './run.ts'
+import type { Timer } from './runtime.ts'
 import { Session } from './session.ts'
 import { Subscription } from './subscription.ts'
 import type { Message } from './types.ts'
@@ -133,7 +134,7 @@ export class Peers {
   readonly #far = new Map<string, FarGroup>()
   /** What the others are told. */
   readonly interest: Interest
-  #stopped = false
+  #timer: Timer | null = null
 
   constructor(broker: Broker) {
     this.#broker = broker
@@ -141,15 +142,14 @@ export class Peers {
   }
 
   start(): void {
-    this.#broker.runtime.after(REPEAT_MS, () => {
-      if (this.#stopped) return
+    this.#timer = this.#broker.runtime.after(REPEAT_MS, () => {
       this.interest.tellAll(null)
       this.start()
     })
   }
 
   stop(): void {
-    this.#stopped = true
+    this.#timer?.cancel()
   }
 
   /** What was said while the engine was away nobody heard, here or there. */

@@ -200,6 +200,35 @@ describe('a shared group at several nodes', () => {
     expect(nodes.servers.sessions.get(RECORD)?.ended).toBe(true)
   })
 
+  test('is left in order by a node that ends: nothing comes twice, nothing more is said', async () => {
+    nodes = await Nodes.start(2)
+    const ann = await nodes.comes(0, 'ann')
+    nodes.subscribe(0, ann, '$share/g/q', 1)
+    await nodes.pass(5_000)
+    expect(nodes.servers.sessions.get(RECORD)?.node).toBe('n0')
+    const bob = await nodes.comes(1, 'bob')
+    nodes.subscribe(1, bob, '$share/g/q', 1)
+    await nodes.pass(5_000)
+    await nodes.store(0, 'q', '1')
+    await nodes.pass(1_000)
+    expect(ann.hears()).toEqual(['1'])
+    ann.acks(1)
+    const { engine } = nodes.node(0)
+    const after: string[] = []
+    await nodes.done(nodes.broker(0).close('ends'))
+    engine.cast = () => after.push('cast')
+    engine.claim = () => {
+      after.push('claim')
+      return new Promise(() => {})
+    }
+    await nodes.pass(60_000)
+    expect(after).toEqual([])
+    expect(bob.hears()).toEqual([])
+    await nodes.store(1, 'q', '2')
+    await nodes.pass(1_000)
+    expect(bob.hears()).toEqual(['2'])
+  })
+
   test('ends also when its owner and all its members died', async () => {
     nodes = await Nodes.start(2)
     const ann = await nodes.comes(0, 'ann', { expiry: 0, clean: true })

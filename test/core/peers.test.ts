@@ -60,6 +60,18 @@ describe('QoS 0 between nodes', () => {
     expect(bob.hears()).toEqual(['now'])
   })
 
+  test('the last change before a long silence may be lost, too', async () => {
+    nodes = await Nodes.start(2)
+    const bob = await nodes.comes(1, 'bob')
+    await nodes.pass(1_000)
+    nodes.losesNextCasts(1)
+    nodes.subscribe(1, bob, 'a', 0)
+    await nodes.pass(70_000)
+    nodes.publish(0, 'a', 'now')
+    await nodes.pass(100)
+    expect(bob.hears()).toEqual(['now'])
+  })
+
   test('what was subscribed while a node was cut off is known soon after', async () => {
     nodes = await Nodes.start(2)
     const ann = await nodes.comes(0, 'ann')
