@@ -1,5 +1,5 @@
-// What only MQTT 5 has, seen from outside: limits both sides announce, topic aliases, expiry, properties that are
-// carried through, reasons in codes and words.
+// What only MQTT 5 has, seen from outside: limits both sides announce, topic aliases, properties that are carried
+// through, reasons in codes and words. Message expiry, which takes real seconds, is in test/slow/expiry.test.ts.
 import { describe, expect, it } from 'vitest'
 import { text } from '../support/bytes.ts'
 import { join } from '../support/mqtt-js.ts'
@@ -222,32 +222,6 @@ describe('maximum packet size', () => {
     expect([...granted]).toEqual([0x8f])
     expect(properties?.reasonString).toBeUndefined()
     client.drop()
-  })
-})
-
-describe('message expiry', () => {
-  it('counts while a client is away, and says what is left', async () => {
-    const lasting = { clientId: name(), clean: false, properties: { sessionExpiryInterval: 60 } }
-    const reader = await join(server(), lasting)
-    await reader.client.subscribeAsync('expiry', { qos: 1 })
-    await reader.leave()
-    const writer = await join(server())
-    for (const messageExpiryInterval of [1, 50]) {
-      await writer.client.publishAsync('expiry', `${messageExpiryInterval}`, {
-        qos: 1,
-        properties: { messageExpiryInterval },
-      })
-    }
-    await writer.client.publishAsync('expiry', 'for ever', { qos: 1 })
-    await new Promise((resolve) => setTimeout(resolve, 1100))
-    const before = server().broker.counters.droppedExpired
-    const again = await join(server(), lasting)
-    const [fifty, ever] = await again.inbox.take(2)
-    expect(`${fifty?.payload}`).toBe('50')
-    expect(fifty?.packet.properties?.messageExpiryInterval).toBeOneOf([48, 49])
-    expect(ever?.packet.properties?.messageExpiryInterval).toBeUndefined()
-    expect(server().broker.counters.droppedExpired).toBe(before + 1)
-    await Promise.all([again.leave(), writer.leave()])
   })
 })
 

@@ -1,5 +1,5 @@
 // Retained messages as a subscriber meets them: the last of each topic, with every option of MQTT 5, removed by an
-// empty one, gone when expired.
+// empty one. What expires is in test/slow/expiry.test.ts.
 import { describe, expect, it } from 'vitest'
 import { join, type Version } from '../support/mqtt-js.ts'
 import { serverForTests } from '../support/server.ts'
@@ -94,28 +94,6 @@ describe('the options of MQTT 5', () => {
     // QoS 0 may overtake what must be stored first; each says for itself what it should be.
     for (const { payload, packet } of arrived) expect(`${packet.retain}`).toBe(`${payload}`)
     await Promise.all([reader.leave(), writer.leave()])
-  })
-
-  it('an expired one is not given, a fresh one tells how long it has left', async () => {
-    const writer = await join(server())
-    const publish = (topic: string, messageExpiryInterval: number) =>
-      writer.client.publishAsync(topic, 'x', {
-        qos: 1,
-        retain: true,
-        properties: { messageExpiryInterval },
-      })
-    await publish('expiring/soon', 1)
-    await publish('expiring/late', 100)
-    await new Promise((resolve) => setTimeout(resolve, 1100))
-    const reader = await join(server())
-    await reader.client.subscribeAsync('expiring/#', { qos: 1 })
-    const { topic, packet } = await reader.inbox.next()
-    expect(topic).toBe('expiring/late')
-    const left = packet.properties?.messageExpiryInterval ?? 0
-    expect(left).toBeLessThan(100)
-    expect(left).toBeGreaterThan(95)
-    await Promise.all([reader.leave(), writer.leave()])
-    expect(reader.inbox.size).toBe(0)
   })
 
   it('none for a shared subscription', async () => {
