@@ -224,22 +224,25 @@ interface Jsz {
   }[]
 }
 
-/** Ports that were free a moment ago: nats-server tells its own only after it has begun. */
+/**
+ * Ports that were free a moment ago: nats-server tells its own only after it has begun. Below those that outgoing
+ * connections are given, so that none of them takes the place of a server that is being restarted.
+ */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<net.Server>((resolve, reject) => {
-          const server = net.createServer()
-          server.once('error', reject)
-          server.listen(0, '127.0.0.1', () => resolve(server))
-        }),
-    ),
+  const held = new Map<number, net.Server>()
+  while (held.size < count) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000)
+    const server = net.createServer()
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false))
+      server.listen(port, '127.0.0.1', () => resolve(true))
+    })
+    if (isFree) held.set(port, server)
+  }
+  await Promise.all(
+    [...held.values()].map((server) => new Promise((resolve) => server.close(resolve))),
   )
-  const ports = servers.map((server) => (server.address() as net.AddressInfo).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
+  return [...held.keys()]
 }
 
 /** A way to a server that can be cut: what a node sees when its network goes. */
