@@ -239,6 +239,7 @@ export class SimClient {
     if (!present) this.#forget()
     // Before MQTT 5 a session may be there of which a first CONNACK never came through.
     this.generation ??= this.#ledger.begin(this.plan.id, connection.lasting > 0)
+    this.generation.wire = connection.wire
     // In the order they were first sent. [MQTT-4.4.0-1] [MQTT-4.6.0-1]
     for (const [messageId, { packet, message, released }] of this.#out) {
       if (released) this.#write(connection, { cmd: 'pubrel', messageId })
@@ -268,6 +269,7 @@ export class SimClient {
       qos,
       retain,
       sent: this.#clock.turns,
+      sentAt: this.#clock.time,
       expires: expiry > 0,
       acked: 0,
       refused: false,

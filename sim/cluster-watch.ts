@@ -3,6 +3,7 @@
 
 import type { Packet } from 'mqtt-packet'
 import type { Broker } from '../src/core/broker.ts'
+import type { SharedLog } from '../test/support/shared-log.ts'
 import type { ClientEvents, Connection, SimClient } from './client.ts'
 import type { Clock } from './clock.ts'
 import { type Published, Violation } from './ledger.ts'
@@ -18,6 +19,8 @@ export interface Visit {
   readonly node: WatchedNode
   readonly openedAt: number
   accepted: boolean
+  /** It began clean at a node without the servers: they may not know that the session before is to end. */
+  isLoose: boolean
   /** When CONNACK left; 0 before. */
   acceptedAt: number
   connection: Connection | null
@@ -39,11 +42,14 @@ const KNOWS_MS = 4_000
 const DEAD_MS = 4_000
 /** Milliseconds a client whose node ended in order has to come back before its will is published. */
 const AWAY_MS = 30_000
+/** Milliseconds within which a node that is sound has told the servers which sessions are over. */
+const TELLS_MS = 10_000
 /** Milliseconds within which a goodbye is stored, unless something happens. */
 const UNSURE_MS = 5_000
 
 export class ClusterWatch implements ClientEvents {
   readonly #clock: Clock
+  readonly #lossy: boolean
   readonly #visits: Visit[] = []
   readonly #wills = new Map<string, number>()
   /** Wills that were seen, whether rightly or not yet known. */
@@ -58,8 +64,10 @@ export class ClusterWatch implements ClientEvents {
   takeovers = 0
   wills = 0
 
-  constructor(clock: Clock) {
+  /** With `lossy` servers what is told them may take longer than another node waits for it. */
+  constructor(clock: Clock, lossy: boolean) {
     this.#clock = clock
+    this.#lossy = lossy
   }
 
   /** Something happened to a node: a goodbye it heard just before may not have been stored. */
@@ -94,15 +102,15 @@ export class ClusterWatch implements ClientEvents {
     // A goodbye that was overtaken by the next connection was perhaps never read.
     const will = before?.connection?.will ?? null
     const parted = before?.wire.partedAt ?? 0
-    if (will !== null && (parted === 0 || parted + UNSURE_MS > this.#clock.time)) {
-      this.#unsure.add(will)
-    }
+    const lately = this.#lossy && parted + UNSURE_MS > this.#clock.time
+    if (will !== null && (parted === 0 || lately)) this.#unsure.add(will)
     const visit: Visit = {
       client,
       wire,
       node,
       openedAt: this.#clock.time,
       accepted: false,
+      isLoose: false,
       acceptedAt: 0,
       connection: null,
       sentAwayAt: 0,
@@ -134,8 +142,10 @@ export class ClusterWatch implements ClientEvents {
     const visit = this.#visits.findLast((v) => v.wire === connection.wire)
     if (visit !== undefined) visit.connection = connection
     const { plan, generation } = client
-    // A node that cannot ask the servers may die before it tells them that a session was to end.
-    if (connection.clean && visit?.node.isLoose() === true) client.cleanPending = true
+    if (connection.clean && visit?.node.isLoose() === true) {
+      client.cleanPending = true
+      visit.isLoose = true
+    }
     if (connection.clean && present) {
       throw new Violation(`${plan.id} asked for a clean start in vain`)
     }
@@ -143,6 +153,13 @@ export class ClusterWatch implements ClientEvents {
     if (lasts && !connection.clean && !present) {
       throw new Violation(`the session of ${plan.id} is gone`)
     }
+  }
+
+  /** The client is about to connect: what it began clean has begun clean once its node could tell the servers. */
+  comes(client: SimClient): void {
+    const visit = this.#visits.findLast((v) => v.client === client)
+    if (visit?.isLoose !== true || visit.connection !== client.connection) return
+    if (visit.node.soundSince + TELLS_MS <= this.#clock.time) client.cleanPending = false
   }
 
   lost(_client: SimClient, connection: Connection): void {
@@ -170,13 +187,16 @@ export class ClusterWatch implements ClientEvents {
   }
 
   /** Who was sent away and came back elsewhere in time was never lost. */
-  #checkAway({ client, wire, sentAwayAt }: Visit, payload: string): void {
+  #checkAway({ client, wire, sentAwayAt, connection }: Visit, payload: string): void {
     if (sentAwayAt === 0 || !wire.endedByBroker) return
     const later = this.#visits.filter((v) => v.client === client && v.acceptedAt > sentAwayAt)
     // It had come to another node before, which took it over.
     if (later.some((v) => v.openedAt < wire.partedAt)) return
+    // One that begins clean ends the session, and whatever will it has is due. [MQTT-3.1.3-9]
+    const lasting = (connection?.lasting ?? 0) * 1000
+    if (lasting > 0 && later[0]?.connection?.clean !== false) return
     const back = later[0]?.acceptedAt ?? this.#clock.time
-    if (back <= sentAwayAt + AWAY_MS) {
+    if (back <= sentAwayAt + Math.min(AWAY_MS, lasting || AWAY_MS)) {
       throw new Violation(`${payload} although its client was only sent away`)
     }
   }
@@ -206,10 +226,11 @@ export class ClusterWatch implements ClientEvents {
     this.onTrace?.(`${this.#clock.turns} ${this.#clock.time - 1_700_000_000_000} ms ${what}`)
   }
 
-  /** Every node retains the same. */
-  checkRetained(brokers: readonly Broker[], topics: readonly string[]): void {
+  /** Every node retains the same: what the servers do. */
+  checkRetained(brokers: readonly Broker[], servers: SharedLog, topics: readonly string[]): void {
     for (const topic of topics) {
       const found = brokers.map((b) => b.retained.get(topic)?.message.payload.toString() ?? 'none')
+      found.push(servers.retained.get(topic)?.message?.payload.toString() ?? 'none')
       if (new Set(found).size > 1) {
         throw new Violation(`${topic} retains ${found.map((f) => f.split(' ', 1)[0]).join(' / ')}`)
       }

@@ -72,7 +72,7 @@ export class Cluster {
   constructor(seed: number, plan?: ClusterPlan) {
     this.#chance = new Chance(seed)
     this.plan = plan ?? drawCluster(seed, this.#chance)
-    this.watch = new ClusterWatch(this.clock)
+    this.watch = new ClusterWatch(this.clock, this.plan.faults.lost > 0)
     this.ledger.scattered = true
     this.#end = this.clock.time + TROUBLE_MS
     const runtime = new SimRuntime(this.clock, this.#chance)
@@ -310,9 +310,9 @@ export class Cluster {
   #connect(client: SimClient): Connection {
     const { plan } = client
     this.#asked.set(client, this.clock.time)
+    this.watch.comes(client)
     const fresh = client.cleanPending || (plan.version === 5 && client.generation === null)
-    // A clean start while the servers are away ends no session that they hold.
-    const whim = !this.#settling && plan !== WATCHER && this.#chance.is(0.1) && this.#allSound()
+    const whim = !this.#settling && plan !== WATCHER && this.#chance.is(0.1)
     const clean = fresh || plan.expiry === 0 || whim
     const will: WillPlan | null =
       this.#chance.is(0.4) && !this.#settling && plan !== WATCHER
@@ -322,10 +322,6 @@ export class Cluster {
           }
         : null
     return client.connect((peer) => this.#open(peer, client), clean, will)
-  }
-
-  #allSound(): boolean {
-    return this.#nodes.every((node) => node !== null && node.soundSince + 5_000 < this.clock.time)
   }
 
   #later(client: SimClient): void {
@@ -435,7 +431,7 @@ export class Cluster {
     const lasting = this.#clients.filter(({ plan }) => plan.expiry > 1_000).map((c) => c.plan.id)
     this.ledger.checkDelivered(({ durable, client }) => durable && lasting.includes(client))
     this.watch.checkOwners(brokers)
-    this.watch.checkRetained(brokers, ['r/x', 'r/y'])
+    this.watch.checkRetained(brokers, this.#servers, ['r/x', 'r/y'])
     this.watch.checkWills()
   }
 

@@ -17,6 +17,8 @@ export interface Published {
   readonly retain: boolean
   /** Turn in which it was first sent. */
   readonly sent: number
+  /** The same in milliseconds. */
+  readonly sentAt: number
   readonly expires: boolean
   /** Turn in which PUBACK or PUBREC said it was taken; 0 before. */
   acked: number
@@ -62,6 +64,8 @@ export class Generation {
   /** Every message it got, live or retained. */
   readonly seen = new Set<string>()
   over = false
+  /** Its last connection; `partedAt` is when the broker was done with it, in milliseconds, 0 before. */
+  wire: { readonly partedAt: number } | null = null
   /** It may have expired unnoticed, in a connection whose CONNACK was lost: nothing is sure to be owed. */
   doubtful = false
 
@@ -118,8 +122,6 @@ interface GroupBook {
   readonly delivered: Map<string, { client: string; qos: QoS; durable: boolean }[]>
   /** Turns in which a member's connection or session was lost. */
   readonly losses: number[]
-  /** Turn in which the session of a member ended last. */
-  lastEnd: number
 }
 
 export class Ledger {
@@ -137,7 +139,7 @@ export class Ledger {
   group(name: string): GroupBook {
     let book = this.groups.get(name)
     if (book === undefined) {
-      book = { delivered: new Map(), losses: [], lastEnd: 0 }
+      book = { delivered: new Map(), losses: [] }
       this.groups.set(name, book)
     }
     return book
@@ -160,7 +162,6 @@ export class Ledger {
     if (generation === null || generation.over) return
     generation.over = true
     this.lost(generation, turn)
-    for (const { group } of generation.wishes) if (group !== null) this.group(group).lastEnd = turn
   }
 
   /** Its connection was lost, or given up. */
@@ -282,10 +283,16 @@ export class Ledger {
           g.wishes.some((w) => w.group === name && isOwed(w, m, g.client)),
       )
       // QoS 2 sticks to the member it went to, and ends with it. [MQTT-4.8.2-5]
-      const excused = m.qos === 2 && book.lastEnd >= m.sent
+      const excused = m.qos === 2 && this.generations.some((g) => g.over && mayHave(g, name, m))
       if (waits && !excused) throw new Violation(`no member of ${name} ever got ${m.key}`)
     }
   }
+}
+
+/** Whether it may have been given to that member, which the broker knew to be there. */
+function mayHave(g: Generation, group: string, m: Published): boolean {
+  const until = g.wire?.partedAt ?? 0
+  return g.wishes.some((w) => w.group === group) && (until === 0 || until >= m.sentAt)
 }
 
 function isOwed(w: Wish, m: Published, client: string): boolean {
