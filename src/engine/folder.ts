@@ -89,8 +89,8 @@ export class DataFolder {
     return fs.existsSync(this.#file(DATABASE_FILE))
   }
 
-  /** Takes the folder for this process. Throws when a living process has it. */
-  lock(): void {
+  /** Takes the folder for this process. Throws when a living process has it; `otherwise` is another way out. */
+  lock(otherwise = ''): void {
     const note: LockNote = { pid: process.pid, started: startOf(process.pid) }
     const file = this.#file(LOCK_FILE)
     for (let tries = 0; ; tries++) {
@@ -108,7 +108,7 @@ export class DataFolder {
       const holder = readNote(file)
       if ((holder && isAlive(holder)) || tries > 3) {
         throw new Error(
-          `${this.directory} is in use by process ${holder?.pid ?? 'unknown'}: stop that Partyline first, or give this one its own folder with --data`,
+          `${this.directory} is in use by process ${holder?.pid ?? 'unknown'}: stop that server first${otherwise}`,
         )
       }
       fs.rmSync(file, { force: true })

@@ -30,7 +30,7 @@ export class FolderPlace implements Place {
   async open(notify: (message: string) => void): Promise<Store> {
     const folder = this.#folder
     folder.prepare()
-    folder.lock()
+    folder.lock(', or give this one its own folder with --data')
     try {
       if (!folder.wasClean()) await scanBeforeOpening(folder, notify)
       folder.markOpen()

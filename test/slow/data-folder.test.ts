@@ -151,6 +151,6 @@ test('a log whose state is damaged starts under a new name, above every old posi
 test('compacting a folder in use is refused', async () => {
   const [engine] = await start()
   await fill(engine, 1)
-  await expect(compact(folder)).rejects.toThrow(/in use by process/)
+  await expect(compact(folder)).rejects.toThrow(/in use by process \d+: stop that server first$/)
   await disk.stop(engine)
 })

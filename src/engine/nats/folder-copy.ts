@@ -54,10 +54,6 @@ export async function copyFolder(
 ): Promise<Copied> {
   const folder = new DataFolder(directory)
   folder.checkStored()
-  const holder = folder.holder()
-  if (holder !== null) {
-    throw new Error(`${directory} is in use by process ${holder}: stop that server first`)
-  }
   folder.lock()
   try {
     const found = await sound(folder)
