@@ -3,7 +3,9 @@
 
 import { afterEach, describe, expect, test } from 'vitest'
 import { EngineError } from '../../src/core/engine.ts'
-import { Nodes } from '../support/nodes.ts'
+import type { QoS } from '../../src/core/types.ts'
+import { Nodes, type Visit } from '../support/nodes.ts'
+import type { FakeLink } from './house.ts'
 
 const RECORD = '\u0000share/g/q'
 
@@ -11,15 +13,36 @@ describe('a shared group at several nodes', () => {
   let nodes: Nodes
   afterEach(() => nodes.stop())
 
+  /** A client comes and is a member from now on. */
+  async function joins(
+    index: number,
+    clientId: string,
+    qos: QoS = 1,
+    visit: Visit = {},
+  ): Promise<FakeLink> {
+    const link = await nodes.comes(index, clientId, visit)
+    nodes.subscribe(index, link, '$share/g/q', qos)
+    return link
+  }
+
+  /** At QoS 2: bob, at the node that owns the group, has no room; ann, at the first, has. */
+  async function onlyAnnHasRoom(count: number): Promise<{ ann: FakeLink; bob: FakeLink }> {
+    nodes = await Nodes.start(count)
+    const bob = await joins(1, 'bob', 2)
+    await nodes.pass(5_000)
+    const ann = await joins(0, 'ann', 2)
+    await nodes.pass(2_000)
+    bob.congested = true
+    return { ann, bob }
+  }
+
   test('begins with its first member, also where that one’s node could tell nobody', async () => {
     nodes = await Nodes.start(2)
-    const ann = await nodes.comes(0, 'ann')
-    nodes.subscribe(0, ann, '$share/g/q', 1)
+    const ann = await joins(0, 'ann')
     await nodes.pass(100)
     nodes.node(0).engine.cut = true
     await nodes.store(1, 'q', 'early')
-    const bob = await nodes.comes(1, 'bob')
-    nodes.subscribe(1, bob, '$share/g/q', 1)
+    const bob = await joins(1, 'bob')
     await nodes.pass(5_000)
     expect(nodes.servers.sessions.get(RECORD)?.node).toBe('n1')
     nodes.node(0).engine.cut = false
@@ -29,8 +52,7 @@ describe('a shared group at several nodes', () => {
 
   test('lends a message to nobody before its record says to whom', async () => {
     nodes = await Nodes.start(2)
-    const ann = await nodes.comes(0, 'ann')
-    nodes.subscribe(0, ann, '$share/g/q', 1)
+    const ann = await joins(0, 'ann')
     await nodes.pass(5_000)
     nodes.node(0).engine.save = () => new Promise(() => {})
     await nodes.store(1, 'q', '1')
@@ -40,11 +62,9 @@ describe('a shared group at several nodes', () => {
 
   test('gives others what the members of a dead node did not acknowledge', async () => {
     nodes = await Nodes.start(2)
-    const ann = await nodes.comes(0, 'ann')
-    nodes.subscribe(0, ann, '$share/g/q', 1)
+    const ann = await joins(0, 'ann')
     await nodes.pass(5_000)
-    const bob = await nodes.comes(1, 'bob')
-    nodes.subscribe(1, bob, '$share/g/q', 1)
+    const bob = await joins(1, 'bob')
     await nodes.store(1, 'q', '1')
     await nodes.pass(1_000)
     expect(ann.hears()).toEqual(['1'])
@@ -57,14 +77,7 @@ describe('a shared group at several nodes', () => {
   })
 
   test('gives nobody else QoS 2 that is in the record of a dead node’s session', async () => {
-    nodes = await Nodes.start(2)
-    const bob = await nodes.comes(1, 'bob')
-    nodes.subscribe(1, bob, '$share/g/q', 2)
-    await nodes.pass(5_000)
-    const ann = await nodes.comes(0, 'ann')
-    nodes.subscribe(0, ann, '$share/g/q', 2)
-    await nodes.pass(2_000)
-    bob.congested = true
+    const { ann, bob } = await onlyAnnHasRoom(2)
     await nodes.store(1, 'q', '1', 2)
     await nodes.pass(1_000)
     expect(ann.hears()).toEqual(['1'])
@@ -78,14 +91,7 @@ describe('a shared group at several nodes', () => {
   })
 
   test('gives nobody else QoS 2 that its member completed elsewhere before its node was dead', async () => {
-    nodes = await Nodes.start(3)
-    const bob = await nodes.comes(1, 'bob')
-    nodes.subscribe(1, bob, '$share/g/q', 2)
-    await nodes.pass(5_000)
-    const ann = await nodes.comes(0, 'ann')
-    nodes.subscribe(0, ann, '$share/g/q', 2)
-    await nodes.pass(2_000)
-    bob.congested = true
+    const { bob } = await onlyAnnHasRoom(3)
     nodes.node(0).engine.cast = () => {}
     await nodes.store(1, 'q', '1', 2)
     await nodes.pass(200)
@@ -103,14 +109,7 @@ describe('a shared group at several nodes', () => {
   })
 
   test('sends QoS 2 only once the group knows that the member has it', async () => {
-    nodes = await Nodes.start(2)
-    const bob = await nodes.comes(1, 'bob')
-    nodes.subscribe(1, bob, '$share/g/q', 2)
-    await nodes.pass(5_000)
-    const ann = await nodes.comes(0, 'ann')
-    nodes.subscribe(0, ann, '$share/g/q', 2)
-    await nodes.pass(2_000)
-    bob.congested = true
+    const { ann } = await onlyAnnHasRoom(2)
     nodes.node(0).engine.cast = () => {}
     await nodes.store(1, 'q', '1', 2)
     await nodes.pass(2_000)
@@ -119,14 +118,7 @@ describe('a shared group at several nodes', () => {
   })
 
   test('gives nobody else QoS 2 that a record holds whose save was not answered', async () => {
-    nodes = await Nodes.start(2)
-    const bob = await nodes.comes(1, 'bob')
-    nodes.subscribe(1, bob, '$share/g/q', 2)
-    await nodes.pass(5_000)
-    const ann = await nodes.comes(0, 'ann')
-    nodes.subscribe(0, ann, '$share/g/q', 2)
-    await nodes.pass(2_000)
-    bob.congested = true
+    const { ann, bob } = await onlyAnnHasRoom(2)
     const { engine } = nodes.node(0)
     const save = engine.save.bind(engine)
     engine.save = async (saves) => {
@@ -150,11 +142,9 @@ describe('a shared group at several nodes', () => {
 
   test('goes on at another node while its owner stands still, which gives nothing twice', async () => {
     nodes = await Nodes.start(2)
-    const ann = await nodes.comes(0, 'ann')
-    nodes.subscribe(0, ann, '$share/g/q', 1)
+    const ann = await joins(0, 'ann')
     await nodes.pass(5_000)
-    const bob = await nodes.comes(1, 'bob')
-    nodes.subscribe(1, bob, '$share/g/q', 1)
+    const bob = await joins(1, 'bob')
     await nodes.pass(1_000)
     nodes.pauses(0)
     await nodes.store(1, 'q', '1')
@@ -168,8 +158,7 @@ describe('a shared group at several nodes', () => {
 
   test('has members again at a node that stood still and noticed as it was heard', async () => {
     nodes = await Nodes.start(2)
-    const ann = await nodes.comes(0, 'ann')
-    nodes.subscribe(0, ann, '$share/g/q', 1)
+    const ann = await joins(0, 'ann')
     await nodes.pass(5_000)
     // It is being answered that it lives: that is what it hears first when it goes on.
     const said = nodes.servers.cards.get('n0')?.seq
@@ -187,8 +176,7 @@ describe('a shared group at several nodes', () => {
 
   test('ends when nobody is left, and not while a member is away', async () => {
     nodes = await Nodes.start(2)
-    const ann = await nodes.comes(0, 'ann')
-    nodes.subscribe(0, ann, '$share/g/q', 1)
+    const ann = await joins(0, 'ann')
     await nodes.pass(5_000)
     nodes.goes(0, ann)
     await nodes.pass(60_000)
@@ -202,12 +190,10 @@ describe('a shared group at several nodes', () => {
 
   test('is left in order by a node that ends: nothing comes twice, nothing more is said', async () => {
     nodes = await Nodes.start(2)
-    const ann = await nodes.comes(0, 'ann')
-    nodes.subscribe(0, ann, '$share/g/q', 1)
+    const ann = await joins(0, 'ann')
     await nodes.pass(5_000)
     expect(nodes.servers.sessions.get(RECORD)?.node).toBe('n0')
-    const bob = await nodes.comes(1, 'bob')
-    nodes.subscribe(1, bob, '$share/g/q', 1)
+    const bob = await joins(1, 'bob')
     await nodes.pass(5_000)
     await nodes.store(0, 'q', '1')
     await nodes.pass(1_000)
@@ -231,8 +217,7 @@ describe('a shared group at several nodes', () => {
 
   test('ends also when its owner and all its members died', async () => {
     nodes = await Nodes.start(2)
-    const ann = await nodes.comes(0, 'ann', { expiry: 0, clean: true })
-    nodes.subscribe(0, ann, '$share/g/q', 1)
+    await joins(0, 'ann', 1, { expiry: 0, clean: true })
     await nodes.pass(5_000)
     expect(nodes.servers.sessions.get(RECORD)?.node).toBe('n0')
     nodes.kill(0)
