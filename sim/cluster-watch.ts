@@ -187,11 +187,14 @@ export class ClusterWatch implements ClientEvents {
   }
 
   /** Who was sent away and came back elsewhere in time was never lost. */
-  #checkAway({ client, wire, sentAwayAt, connection }: Visit, payload: string): void {
+  #checkAway(visit: Visit, payload: string): void {
+    const { client, wire, sentAwayAt, connection } = visit
     if (sentAwayAt === 0 || !wire.endedByBroker) return
-    const later = this.#visits.filter((v) => v.client === client && v.acceptedAt > sentAwayAt)
-    // It had come to another node before, which took it over.
-    if (later.some((v) => v.openedAt < wire.partedAt)) return
+    const after = this.#visits.slice(this.#visits.indexOf(visit) + 1)
+    const next = after.filter((v) => v.client === client)
+    // It had come to another node before, which took it over, and may not have answered yet.
+    if (next.some((v) => v.openedAt < wire.partedAt)) return
+    const later = next.filter((v) => v.acceptedAt > sentAwayAt)
     // One that begins clean ends the session, and whatever will it has is due. [MQTT-3.1.3-9]
     const lasting = (connection?.lasting ?? 0) * 1000
     if (lasting > 0 && later[0]?.connection?.clean !== false) return
