@@ -2,7 +2,7 @@
 // log is not taken for a repetition, by whoever has the session next, and nothing is stored that must not be.
 
 import { connect, headers } from '@nats-io/transport-node'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { Api, ApiError } from '../../src/engine/nats/api.ts'
 import { Connection } from '../../src/engine/nats/connection.ts'
 import { Intents } from '../../src/engine/nats/intents.ts'
@@ -19,40 +19,23 @@ import {
   record,
   resolveTopic,
 } from '../engine/contract.ts'
-import { NatsCluster } from '../support/nats.ts'
-import { Node, until } from '../support/nats-nodes.ts'
+import { nodesForTests, until } from '../support/nats-nodes.ts'
 import { describeWith } from '../support/programs.ts'
 
 const LOG = 'mine'
 
 describeWith(['nats-server'], 'QoS 2 messages in doubt', (programs) => {
-  let cluster: NatsCluster
-  let nodes: Node[] = []
-
-  beforeAll(async () => {
-    cluster = await NatsCluster.start(programs['nats-server'], 1)
-  })
-  afterAll(() => cluster.remove())
-  afterEach(async () => {
-    await Promise.all(nodes.map(({ engine }) => engine.close()))
-    nodes = []
-  })
-
-  async function start(name: string): Promise<Node> {
-    const node = new Node({ servers: cluster.addresses, name })
-    await node.engine.open(node)
-    nodes.push(node)
-    return node
-  }
+  const field = nodesForTests(programs['nats-server'], 1)
+  const { start } = field
 
   test('an append whose place was taken is refused, also to those it was none of', async () => {
     const [a, b] = [await start('a'), await start('b')]
     await a.engine.append(record([message('t', 'first')]))
     // As another node does that takes over a session whose message may be under way.
-    const nc = await connect({ servers: cluster.addresses })
+    const nc = await connect({ servers: field.cluster.addresses })
     const fields = headers()
     fields.set('Nats-Msg-Id', `${a.engine.node}.2`)
-    await nc.request(`mq.l.${b.engine.node}`, '', { headers: fields, timeout: 5_000 })
+    await nc.request(`${field.prefix}.l.${b.engine.node}`, '', { headers: fields, timeout: 5_000 })
     await nc.close()
     expect(await faultOf(a.engine.append(record([message('t', 'void')])))).toBe('down')
     await a.engine.append(record([message('t', 'last')]))
@@ -73,7 +56,8 @@ describeWith(['nats-server'], 'QoS 2 messages in doubt', (programs) => {
 
     beforeEach(async () => {
       const runtime = { now: Date.now, random: Math.random }
-      const options = { servers: cluster.addresses, resolve: resolveTopic, runtime }
+      const { prefix, cluster } = field
+      const options = { servers: cluster.addresses, prefix, resolve: resolveTopic, runtime }
       await start('maker')
       connection = await Connection.open(options, 'test')
       reader = new Reader(new Api(connection))

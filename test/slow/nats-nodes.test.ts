@@ -1,13 +1,11 @@
-// Several nodes on one NATS cluster: all hear the same log, one of them owns a session, retained
-// messages end the same everywhere, and servers that die cost time but no message.
+// Several nodes on one NATS cluster: all hear the same log, retained messages end the same everywhere, and servers
+// that die cost time but no message. Who owns a session is in nats-owners.test.ts.
 
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { EngineError } from '../../src/core/engine.ts'
 import { Api } from '../../src/engine/nats/api.ts'
-import { Cast } from '../../src/engine/nats/cast.ts'
 import { Connection, tooOld } from '../../src/engine/nats/connection.ts'
 import { Intents } from '../../src/engine/nats/intents.ts'
-import type { NatsOptions } from '../../src/engine/nats/options.ts'
 import { Names } from '../../src/engine/nats/options.ts'
 import { Reader } from '../../src/engine/nats/reader.ts'
 import { lifetime } from '../../src/engine/nats/retained.ts'
@@ -20,13 +18,10 @@ import {
   readAll,
   record,
   resolveTopic,
-  sessionsOf,
 } from '../engine/contract.ts'
-import { Gate, NatsCluster } from '../support/nats.ts'
-import { Node, until } from '../support/nats-nodes.ts'
+import { Gate } from '../support/nats.ts'
+import { type Node, nodesForTests, until } from '../support/nats-nodes.ts'
 import { describeWith } from '../support/programs.ts'
-
-const runtime = { now: () => Date.now(), random: () => Math.random() }
 
 const say = (text: string) => record([message('say', text)])
 
@@ -82,35 +77,8 @@ function wanderers(nodes: readonly Node[], ids: readonly string[]) {
 }
 
 describeWith(['nats-server'], 'nats nodes', (programs) => {
-  let cluster: NatsCluster
-  let nodes: Node[] = []
-
-  beforeAll(async () => {
-    cluster = await NatsCluster.start(programs['nats-server'], 3)
-  })
-  afterAll(() => cluster.remove())
-
-  let made = 0
-  beforeEach(() => {
-    made++
-  })
-  afterEach(async () => {
-    for (const server of cluster.servers) {
-      server.resume()
-      if (!server.running) server.start()
-    }
-    await cluster.ready()
-    await Promise.all(nodes.map((node) => node.engine.close()))
-    nodes = []
-    await cluster.clear()
-  })
-
-  async function start(name: string, options: Partial<NatsOptions> = {}): Promise<Node> {
-    const node = new Node({ servers: cluster.addresses, name, prefix: `n${made}`, ...options })
-    await node.engine.open(node)
-    nodes.push(node)
-    return node
-  }
+  const field = nodesForTests(programs['nats-server'], 3)
+  const { start } = field
 
   /** Both heard the same records at the same places, each once, and all that was acknowledged. */
   async function same(a: Node, b: Node, acknowledged: readonly string[]): Promise<void> {
@@ -163,182 +131,6 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     )
     expect(b.engine.repaired).toBeGreaterThan(9)
     expect(a.engine.repaired).toBe(0)
-  })
-
-  test('a session has one owner, whoever claims at the same moment', async () => {
-    const [a, b] = [await start('a'), await start('b')]
-    for (let round = 0; round < 25; round++) {
-      const id = `client-${round}`
-      const claims = await Promise.all([a.engine.claim(id), b.engine.claim(id)])
-      const [first, second] = claims as [(typeof claims)[0], (typeof claims)[0]]
-      expect(first.epoch).not.toBe(second.epoch)
-      const saves = await Promise.all([
-        faultOf(a.engine.save([{ id, epoch: first.epoch, profile: PROFILE }])),
-        faultOf(b.engine.save([{ id, epoch: second.epoch, profile: PROFILE }])),
-      ])
-      // The later claim is the owner's.
-      const winner = first.epoch > second.epoch ? 0 : 1
-      expect(saves[winner]).toMatch(/^no fault/)
-      expect(saves[1 - winner]).toBe('fenced')
-    }
-  })
-
-  test('an owner that is there lets go first, and what it saves then is what the next one gets', async () => {
-    const [a, b] = [await start('a'), await start('b')]
-    const { epoch } = await a.engine.claim('ann')
-    await a.engine.save([{ id: 'ann', epoch, profile: PROFILE, flow: flowOf(a.engine.log, 1) }])
-    a.onKick = () => a.engine.save([{ id: 'ann', epoch, flow: flowOf(a.engine.log, 4711) }])
-    const { stored, epoch: next } = await b.engine.claim('ann')
-    expect(a.kicks).toEqual(['ann'])
-    expect(stored).toEqual({
-      id: 'ann',
-      epoch: next,
-      profile: PROFILE,
-      flow: flowOf(a.engine.log, 4711),
-    })
-    expect(await faultOf(a.engine.save([{ id: 'ann', epoch, profile: PROFILE }]))).toBe('fenced')
-    await b.engine.save([{ id: 'ann', epoch: next, flow: flowOf(a.engine.log, 4712) }])
-    expect((await sessionsOf(b.engine)).map(({ flow }) => flow.cursor)).toEqual([4712])
-  })
-
-  test('an owner that is gone costs no wait', async () => {
-    const [a, b] = [await start('a'), await start('b')]
-    const { epoch } = await a.engine.claim('ann')
-    await a.engine.save([{ id: 'ann', epoch, profile: PROFILE }])
-    nodes.shift()
-    await a.engine.close()
-    const began = performance.now()
-    expect((await b.engine.claim('ann')).stored?.profile).toEqual(PROFILE)
-    expect(performance.now() - began).toBeLessThan(500)
-  })
-
-  test('an owner that was killed a moment ago is not waited for, one that is slow is', async () => {
-    const a = await start('a')
-    const connection = await Connection.open(
-      { servers: cluster.addresses, runtime, resolve: resolveTopic },
-      'killed',
-    )
-    const names = new Names({ prefix: `n${made}`, name: 'killed', runtime })
-    const known = connection.nc.subscribe(names.subject('k', names.node))
-    await connection.nc.flush()
-    const cast = new Cast(connection, new Names({ prefix: `n${made}`, name: 'c', runtime }), {
-      cast: () => {},
-      kick: async () => {},
-    })
-    setTimeout(() => known.unsubscribe(), 50)
-    const began = performance.now()
-    expect(await cast.kick(names.node, 'ann')).toBe(false)
-    expect(performance.now() - began).toBeLessThan(1_000)
-
-    a.onKick = () => new Promise((resolve) => setTimeout(resolve, 800))
-    const { epoch } = await a.engine.claim('ann')
-    await a.engine.save([{ id: 'ann', epoch, profile: PROFILE }])
-    expect(await cast.kick(a.engine.node, 'ann')).toBe(true)
-    expect(a.kicks).toEqual(['ann'])
-    await connection.close()
-  })
-
-  test('an owner that hangs loses the session, and its save when it wakes', async () => {
-    const [a, b] = [await start('a'), await start('b')]
-    const { epoch } = await a.engine.claim('ann')
-    await a.engine.save([{ id: 'ann', epoch, flow: flowOf(a.engine.log, 1) }])
-    a.onKick = () => new Promise(() => {})
-    const next = await b.engine.claim('ann')
-    const late = { id: 'ann', epoch, flow: flowOf(a.engine.log, 2) }
-    expect(await faultOf(a.engine.append(record([message('a', '1')], [true], [late])))).toBe(
-      'fenced',
-    )
-    expect(a.kicks).toEqual(['ann', 'ann'])
-    expect(b.records).toEqual([])
-    const flow = flowOf(a.engine.log, 3)
-    await b.engine.save([{ id: 'ann', epoch: next.epoch, flow }])
-    expect((await a.engine.claim('ann')).stored?.flow.cursor).toBe(3)
-  })
-
-  test('a session of a node that died is taken unless somebody took it since', async () => {
-    const [a, b] = [await start('a'), await start('b')]
-    await a.engine.claim('never saved')
-    const { epoch } = await a.engine.claim('ann')
-    await a.engine.save([{ id: 'ann', epoch, profile: PROFILE }])
-    const found = await sessionsOf(b.engine)
-    expect(found).toMatchObject([
-      { id: 'ann', epoch, node: a.engine.node, profile: PROFILE },
-      { id: 'never saved', node: a.engine.node, profile: { subscriptions: [], will: null } },
-    ])
-    expect((await b.engine.claim('never saved', found[1]!.epoch)).stored).toBeNull()
-    const next = await b.engine.claim('ann', epoch)
-    expect(next.stored?.profile).toEqual(PROFILE)
-    a.kicks.length = 0
-    expect(await faultOf(a.engine.claim('ann', epoch))).toBe('fenced')
-    expect(await faultOf(a.engine.claim('nobody', epoch))).toBe('fenced')
-    expect(b.kicks).toEqual([])
-    await b.engine.save([{ id: 'ann', epoch: next.epoch, flow: flowOf(a.engine.log, 5) }])
-  })
-
-  test('who takes a session back hears first that it had been lost', async () => {
-    const [a, b] = [await start('a'), await start('b')]
-    await a.engine.claim('ann')
-    // It does not hear of the claim in time.
-    a.onKick = () => new Promise(() => {})
-    await b.engine.claim('ann')
-    a.kicks.length = 0
-    await a.engine.claim('ann').then(() => expect(a.kicks).toEqual(['ann']))
-    expect(b.kicks).toEqual(['ann'])
-  })
-
-  test('an owner that could not be asked is told when it can be reached', async () => {
-    const gate = await Gate.open(cluster.servers[0]!.address)
-    const a = await start('a', { servers: [gate.address], learn: false })
-    const b = await start('b')
-    await until('b knows a', () => b.nodes.length === 1)
-    await a.engine.claim('ann')
-    gate.cut()
-    await b.engine.claim('ann')
-    expect(a.kicks).toEqual([])
-    gate.mend()
-    await until('a knows', () => a.kicks.length === 1)
-    expect(a.lapses).toBe(0)
-    nodes = nodes.filter((node) => node !== a)
-    await a.engine.close()
-    await gate.close()
-  })
-
-  test('a claim that was held up yields to who took the session meanwhile', async () => {
-    const gate = await Gate.open(cluster.servers[0]!.address)
-    const a = await start('a', { servers: [gate.address], learn: false })
-    const b = await start('b')
-    gate.cut()
-    const began = performance.now()
-    const late = faultOf(a.engine.claim('ann'))
-    await b.engine.claim('ann')
-    await until('it is late', () => performance.now() > began + 3_000)
-    gate.mend()
-    // Its client went to the other node when this one did not answer.
-    expect(await late).toBe('fenced')
-    expect(b.kicks).toEqual([])
-    // A client that comes now takes it.
-    await a.engine.claim('ann')
-    expect(b.kicks).toEqual(['ann'])
-    await gate.close()
-  })
-
-  test('a claim for a client yields to one that came later elsewhere, whatever was saved since', async () => {
-    const [a, b] = [await start('a'), await start('b')]
-    const came = a.engine.now()
-    const { epoch } = await a.engine.claim('ann')
-    await a.engine.save([{ id: 'ann', epoch, profile: PROFILE }])
-    expect(await faultOf(b.engine.claim('ann', undefined, came - 5_000))).toBe('fenced')
-    expect(a.kicks).toEqual([])
-    await a.engine.save([{ id: 'ann', epoch, flow: flowOf(a.engine.log, 1) }])
-    const next = await b.engine.claim('ann', undefined, came + 5_000)
-    expect(next.stored?.profile).toEqual(PROFILE)
-    expect(a.kicks).toEqual(['ann'])
-    expect(await faultOf(a.engine.claim('ann', undefined, came + 1_000))).toBe('fenced')
-    // Whoever takes a dead node's session has no client for it, and still knows when the last one came.
-    const { epoch: last } = await a.engine.claim('ann', next.epoch)
-    await a.engine.save([{ id: 'ann', epoch: last, flow: flowOf(a.engine.log, 2) }])
-    expect(await faultOf(b.engine.claim('ann', undefined, came + 1_000))).toBe('fenced')
-    await b.engine.claim('ann', undefined, came + 6_000)
   })
 
   test('what a node retained last is never undone by the echo of what it retained before', async () => {
@@ -421,8 +213,7 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     await a.engine.append(record([message('t', large)]))
     // Saved, but there was no room for the message; then the node is gone.
     expect(await faultOf(a.engine.append(record(two(large), [true], receiving(1, 2))))).toBe('full')
-    nodes.shift()
-    await a.engine.close()
+    await field.ends(a)
     const b = await start('b', { logBytes: 64 * 1024 })
     expect((await b.engine.claim('ann')).stored?.flow.receiving).toEqual([1])
   })
@@ -430,9 +221,9 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
   test('whether an append happened is found out, and that it never will is made sure', async () => {
     const a = await start('a')
     await a.engine.append(say('1'))
-    const options = { prefix: `n${made}`, runtime: { now: Date.now, random: Math.random } }
+    const options = { prefix: field.prefix, runtime: { now: Date.now, random: Math.random } }
     const connection = await Connection.open(
-      { servers: cluster.addresses, resolve: resolveTopic, ...options },
+      { servers: field.cluster.addresses, resolve: resolveTopic, ...options },
       'asks',
     )
     const reader = new Reader(new Api(connection))
@@ -479,12 +270,12 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     const loud = publisher(a, 'a')
     const sessions = wanderers([a, b], ['s1', 's2', 's3'])
     const victims = [
-      () => cluster.leader(`N${made}_LOG`),
-      async () => cluster.at(b.engine.servers.tail),
-      async () => cluster.at(a.engine.servers.work),
+      () => field.cluster.leader(`${field.prefix.toUpperCase()}_LOG`),
+      async () => field.cluster.at(b.engine.servers.tail),
+      async () => field.cluster.at(a.engine.servers.work),
       async () => {
-        const leader = await cluster.leader(`N${made}_LOG`)
-        return cluster.servers.find((one) => one !== leader)!
+        const leader = await field.cluster.leader(`${field.prefix.toUpperCase()}_LOG`)
+        return field.cluster.servers.find((one) => one !== leader)!
       },
     ]
     for (const choose of victims) {
@@ -495,7 +286,7 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
       const reached = a.heard.length
       await until('it goes on without that server', () => a.heard.length > reached + 20)
       victim.start()
-      await cluster.ready()
+      await field.cluster.ready()
     }
     const { lost, counts } = await sessions.stop()
     expect(lost).toBe(0)
@@ -507,11 +298,11 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     const [a, b] = [await start('a'), await start('b')]
     const loud = publisher(a, 'a')
     await until('it goes on', () => a.heard.length > 20)
-    await Promise.all(cluster.servers.map((server) => server.kill()))
+    await Promise.all(field.cluster.servers.map((server) => server.kill()))
     await until('a says so', () => a.states.length === 1, 5_000)
     expect(a.states[0]).toMatch(/^down: no NATS server can be reached/)
     await new Promise((resolve) => setTimeout(resolve, 9_000))
-    for (const server of cluster.servers) server.start()
+    for (const server of field.cluster.servers) server.start()
     await until('both are back', () => a.states.length === 2 && b.states.length === 2)
     expect(a.states[1]).toMatch(/^up/)
     const reached = a.heard.length
@@ -522,7 +313,7 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
   })
 
   test('a node cut off knows it before the others say so; what it might need is not forgotten', async () => {
-    const gate = await Gate.open(cluster.servers[0]!.address)
+    const gate = await Gate.open(field.cluster.servers[0]!.address)
     const a = await start('a')
     const b = await start('b', { servers: [gate.address], learn: false })
     const { epoch } = await b.engine.claim('ann')
@@ -546,8 +337,7 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     await until('b is back', () => b.states.length === 2)
     expect(await faultOf(b.engine.save([{ id: 'ann', epoch, profile: PROFILE }]))).toBe('fenced')
     await until('b hears what it missed', () => b.heard.length === 3)
-    nodes = nodes.filter((node) => node !== b)
-    await b.engine.close()
+    await field.ends(b)
     await gate.close()
   })
 
@@ -559,7 +349,9 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     await expect(start('a b')).rejects.toThrow(/letters, digits/)
     expect(tooOld('2.11.9')).toMatch(/update nats-server/)
     expect(tooOld('2.12.0')).toBeNull()
-    const monitored = await start('a', { monitor: cluster.servers.map(({ monitor }) => monitor) })
+    const monitored = await start('a', {
+      monitor: field.cluster.servers.map(({ monitor }) => monitor),
+    })
     expect(monitored.notes).toEqual([])
     const alone = await start('b')
     expect(alone.notes.join()).toMatch(/^not verified/)

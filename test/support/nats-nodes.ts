@@ -1,9 +1,12 @@
 // Nodes of a cluster as tests see them: an engine each, with everything it said.
 
+import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest'
 import type { LogRecord, RetainedMessage } from '../../src/core/engine.ts'
 import { NatsEngine } from '../../src/engine/nats/engine.ts'
 import type { NatsOptions } from '../../src/engine/nats/options.ts'
 import { Listener, payloads, resolveTopic } from '../engine/contract.ts'
+import { NatsCluster } from './nats.ts'
+import type { Program } from './programs.ts'
 
 const runtime = { now: () => Date.now(), random: () => Math.random() }
 
@@ -62,6 +65,57 @@ export class Node extends Listener {
       if (change.topic === topic && change.pos >= (newest?.pos ?? 0)) newest = change
     }
     return newest?.message?.payload.toString() ?? null
+  }
+}
+
+export interface NodesOfTests {
+  readonly cluster: NatsCluster
+  /** How streams and subjects of this test begin. */
+  readonly prefix: string
+  readonly start: (name: string, options?: Partial<NatsOptions>) => Promise<Node>
+  /** Ends one before the test does. */
+  ends(node: Node): Promise<void>
+}
+
+/** So many NATS servers for the tests of a `describe`; each test begins with all of them and nothing stored. */
+export function nodesForTests(program: Program, servers: number): NodesOfTests {
+  let cluster: NatsCluster
+  let tests = 0
+  const nodes = new Set<Node>()
+  beforeAll(async () => {
+    cluster = await NatsCluster.start(program, servers)
+  })
+  afterAll(() => cluster?.remove())
+  beforeEach(() => {
+    tests++
+  })
+  afterEach(async () => {
+    for (const server of cluster.servers) {
+      server.resume()
+      if (!server.running) server.start()
+    }
+    await cluster.ready()
+    await Promise.all([...nodes].map((node) => node.engine.close()))
+    nodes.clear()
+    await cluster.clear()
+  })
+  return {
+    get cluster() {
+      return cluster
+    },
+    get prefix() {
+      return `n${tests}`
+    },
+    start: async (name, options = {}) => {
+      const node = new Node({ servers: cluster.addresses, name, prefix: `n${tests}`, ...options })
+      await node.engine.open(node)
+      nodes.add(node)
+      return node
+    },
+    ends: async (node) => {
+      nodes.delete(node)
+      await node.engine.close()
+    },
   }
 }
 
