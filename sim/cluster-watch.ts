@@ -18,6 +18,8 @@ export interface Visit {
   readonly wire: SimWire
   readonly node: WatchedNode
   readonly openedAt: number
+  /** Asks for a clean start. */
+  readonly clean: boolean
   accepted: boolean
   /** It began clean at a node without the servers: they may not know that the session before is to end. */
   isLoose: boolean
@@ -97,7 +99,7 @@ export class ClusterWatch implements ClientEvents {
     this.#ended.add(node)
   }
 
-  opened(client: SimClient, wire: SimWire, node: WatchedNode): void {
+  opened(client: SimClient, wire: SimWire, node: WatchedNode, clean: boolean): void {
     const before = this.#visits.findLast((v) => v.client === client)
     // A goodbye that was overtaken by the next connection was perhaps never read.
     const will = before?.connection?.will ?? null
@@ -109,6 +111,7 @@ export class ClusterWatch implements ClientEvents {
       wire,
       node,
       openedAt: this.#clock.time,
+      clean,
       accepted: false,
       isLoose: false,
       acceptedAt: 0,
@@ -194,11 +197,10 @@ export class ClusterWatch implements ClientEvents {
     const next = after.filter((v) => v.client === client)
     // It had come to another node before, which took it over, and may not have answered yet.
     if (next.some((v) => v.openedAt < wire.partedAt)) return
-    const later = next.filter((v) => v.acceptedAt > sentAwayAt)
-    // One that begins clean ends the session, and whatever will it has is due. [MQTT-3.1.3-9]
+    const back = next.find((v) => v.acceptedAt > sentAwayAt)?.acceptedAt ?? this.#clock.time
+    // One that begins clean, answered or not, ends the session, and whatever will it has is due. [MQTT-3.1.3-9]
     const lasting = (connection?.lasting ?? 0) * 1000
-    if (lasting > 0 && later[0]?.connection?.clean !== false) return
-    const back = later[0]?.acceptedAt ?? this.#clock.time
+    if (lasting > 0 && next.some((v) => v.clean && v.openedAt < back)) return
     if (back <= sentAwayAt + Math.min(AWAY_MS, lasting || AWAY_MS)) {
       throw new Violation(`${payload} although its client was only sent away`)
     }

@@ -291,7 +291,11 @@ export class Cluster {
 
   // ---- Clients -------------------------------------------------------------------------------
 
-  #open(peer: { receive(b: Buffer): void; gone(): void }, client: SimClient): SimWire {
+  #open(
+    peer: { receive(b: Buffer): void; gone(): void },
+    client: SimClient,
+    clean: boolean,
+  ): SimWire {
     const index = this.#chance.between(0, this.#nodes.length - 1)
     const node = this.#nodes[index] ?? null
     const name = `${client.plan.id}#${client.connections}`
@@ -300,7 +304,7 @@ export class Cluster {
     if (node === null || !node.up) this.clock.at(1, () => wire.killed())
     else {
       this.watch.note(`${name} goes to ${node.name}`)
-      this.watch.opened(client, wire, node)
+      this.watch.opened(client, wire, node, clean)
       node.wires.add(wire)
       node.door.open(wire)
     }
@@ -321,7 +325,7 @@ export class Cluster {
             qos: this.#chance.pick([0, 1, 2] as const),
           }
         : null
-    return client.connect((peer) => this.#open(peer, client), clean, will)
+    return client.connect((peer) => this.#open(peer, client, clean), clean, will)
   }
 
   #later(client: SimClient): void {
