@@ -34,6 +34,15 @@ describe('a node that ends in order', () => {
     await expect(nodes.done(connecting)).rejects.toThrow('left before its turn')
   }
 
+  /** Nobody publishes its will before it comes back to that node, nor afterwards. */
+  async function comesBackUnmourned(index: number, clientId: string): Promise<void> {
+    await nodes.pass(20_000)
+    expect(watcher.hears()).toEqual([])
+    await nodes.comes(index, clientId, { will: {} })
+    await nodes.pass(60_000)
+    expect(watcher.hears()).toEqual([])
+  }
+
   test('no will of a client that comes back elsewhere', async () => {
     await start()
     const ann = await nodes.comes(0, 'ann', { will: {} })
@@ -69,11 +78,7 @@ describe('a node that ends in order', () => {
     void nodes.broker(0).close('ends')
     while (ann.closed.length === 0) await nodes.pass(10)
     await givesUp(1, 'ann', ann)
-    await nodes.pass(20_000)
-    expect(watcher.hears()).toEqual([])
-    await nodes.comes(1, 'ann', { will: {} })
-    await nodes.pass(60_000)
-    expect(watcher.hears()).toEqual([])
+    await comesBackUnmourned(1, 'ann')
   })
 
   test('a client that gives up waiting for another node is not lost either', async () => {
@@ -82,11 +87,7 @@ describe('a node that ends in order', () => {
     // What the node did before it ended was not saved.
     nodes.kill(0)
     await givesUp(1, 'ann', ann)
-    await nodes.pass(20_000)
-    expect(watcher.hears()).toEqual([])
-    await nodes.comes(2, 'ann', { will: {} })
-    await nodes.pass(60_000)
-    expect(watcher.hears()).toEqual([])
+    await comesBackUnmourned(2, 'ann')
   })
 
   test('no will of a session that ends with its connection, though its end was not stored', async () => {

@@ -15,6 +15,18 @@ async function pair(house: House, filter = '$share/g/t'): Promise<[FakeLink, Fak
   return [a, b]
 }
 
+/** What a member hears that so many times acknowledges what it was sent. */
+async function acknowledging(house: House, member: FakeLink, times: number): Promise<string[]> {
+  const heard: string[] = []
+  for (let i = 0; i < times; i++) {
+    const ids = member.sent.map(({ packetId }) => packetId)
+    heard.push(...member.hears())
+    member.acks(...ids)
+    await house.passes(100)
+  }
+  return heard
+}
+
 describe('a shared group', () => {
   it.each([0, 1, 2] as const)('gives each message of QoS %d to one member', async (qos) => {
     const house = await House.open()
@@ -85,14 +97,7 @@ describe('a shared group', () => {
     await house.turns()
     lasting.acks(1)
     await house.passes(10_000)
-    const heard: string[] = []
-    for (let i = 0; i < 3; i++) {
-      const ids = a.sent.map(({ packetId }) => packetId)
-      heard.push(...a.hears())
-      a.acks(...ids)
-      await house.turns()
-    }
-    expect(heard).toEqual(['1', '2', '3'])
+    expect(await acknowledging(house, a, 3)).toEqual(['1', '2', '3'])
   })
 
   it('that becomes durable while it is behind keeps what only memory holds', async () => {
@@ -113,14 +118,7 @@ describe('a shared group', () => {
     lasting.acks(1)
     void house.says('t', '4')
     await house.passes(10_000)
-    const heard: string[] = []
-    for (let i = 0; i < 4; i++) {
-      const ids = a.sent.map(({ packetId }) => packetId)
-      heard.push(...a.hears())
-      a.acks(...ids)
-      await house.passes(100)
-    }
-    expect(heard).toEqual(['1', '2', '3', '4'])
+    expect(await acknowledging(house, a, 4)).toEqual(['1', '2', '3', '4'])
   })
 
   it('has a member once, however often it subscribes', async () => {
