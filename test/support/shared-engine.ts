@@ -377,8 +377,9 @@ export class SharedEngine implements Engine {
       yieldTo(found, known)
       known = found?.epoch ?? null
       const theirs = found !== null && !found.ended && found.node !== this.node
-      // Told and not waited for: what core saves then waits for this claim.
-      if (theirs && this.#owned.delete(id)) void this.#events?.kick(id)
+      // Somebody had it since, who may be done with it. Told and not waited for: what core saves then waits for this claim.
+      const isLost = this.#owned.get(id) !== found?.epoch
+      if (isLost && this.#owned.delete(id)) void this.#events?.kick(id)
       let unaware: string | null = null
       if (theirs && epoch === undefined) {
         const kicked = found?.epoch
