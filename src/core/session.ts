@@ -428,9 +428,10 @@ export class Session extends Cursor {
     // log, another one may have heard more of it than this.
     const beyond = this.#broker.engine.node === null && flow.cursor > last
     const foreign = flow.log !== this.#broker.engine.log || beyond
-    this.scan = foreign ? Math.max(0, first - 1) : flow.cursor
+    // What this log has forgotten nobody needed, however old the record is; who was made to do without it was told.
+    this.scan = Math.max(foreign ? 0 : flow.cursor, first - 1)
     const none = foreign || flow.sending.length === 0
     this.#outbox = none ? null : new Outbox(this, this.#broker, flow.sending)
-    if (foreign || this.scan < first - 1) this.overrun()
+    if (foreign) this.overrun()
   }
 }

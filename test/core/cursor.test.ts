@@ -1,6 +1,7 @@
 // Catching up: from the tail in memory, from the engine, past what is gone.
 
 import { describe, expect, it } from 'vitest'
+import { Session } from '../../src/core/session.ts'
 import { House } from './house.ts'
 
 /** So little that only the newest record stays in memory. */
@@ -74,6 +75,43 @@ describe('a durable session that was away', () => {
     const back = await again.comes('a', { expiry: 100 })
     await again.passes(100)
     expect(back.hears()).toEqual(all)
+  })
+})
+
+describe('a session that was there when its node died', () => {
+  it('has missed nothing that was forgotten: nobody forgets what it may need', async () => {
+    const house = await House.open({ engine: {} })
+    const idle = await house.comes('idle', { expiry: 100 })
+    house.subscribes(idle, 'other')
+    void house.broker.saver.profile(idle.session as never)
+    const busy = await house.comes('busy', { expiry: 100 })
+    house.subscribes(busy, 't')
+    for (let i = 0; i < 3; i++) {
+      await saysMany(house, 1)
+      busy.acks(...busy.sent.splice(0).map(({ packetId }) => packetId))
+      await house.passes(1_500)
+    }
+    expect(house.engine.bounds().first).toBeGreaterThan(1)
+    const again = new House({ engine: {}, disk: house.crash() })
+    void again.broker.open()
+    await again.passes(100)
+    expect(again.reports).toEqual([])
+    const back = await again.comes('idle', { expiry: 100 })
+    void again.says('other', 'new')
+    await again.passes(100)
+    expect(back.hears()).toEqual(['new'])
+    expect(again.broker.counters.droppedOverrun).toBe(0)
+  })
+
+  it('may have missed all of a log that is not there any more, which is said', async () => {
+    const house = await House.open({ engine: {} })
+    const session = new Session('a', house.broker)
+    const profile = { expiry: 100, user: '', will: null, subscriptions: [] }
+    const flow = { cursor: 5, sending: [], receiving: [], awaySince: 0, log: 'another' }
+    session.restore(profile, flow)
+    expect(house.reports).toEqual(['overrun: a'])
+    session.restore(profile, { ...flow, log: house.engine.log })
+    expect(house.reports).toEqual(['overrun: a', 'overrun: a'])
   })
 })
 

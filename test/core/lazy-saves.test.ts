@@ -147,6 +147,20 @@ describe('a node where many clients acknowledge', () => {
     await nodes.pass(1_000)
     expect(there.hears()).toEqual(['1', '2'])
   })
+
+  test('what was acknowledged is forgotten, also while a record names it: nobody misses it', async () => {
+    await behind()
+    for (let i = 0; i < 10; i++) {
+      await nodes.store(1, 'b', `${i}`)
+      await nodes.pass(1_500)
+    }
+    expect(nodes.servers.sessions.get('ann')?.flow?.cursor).toBeLessThan(nodes.servers.floor)
+    nodes.kill(0)
+    const there = await nodes.comes(1, 'ann')
+    await nodes.pass(1_000)
+    expect(there.hears()).toEqual(['2'])
+    expect(nodes.reports).toEqual([])
+  })
 })
 
 test('a server of its own saves what it is told to save lazily in one batch', async () => {
