@@ -8,7 +8,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { ClusterRecord } from '../../src/cli/cluster-record.ts'
-import { freeBlock } from '../support/free-block.ts'
+import { freeBlock } from '../support/free-ports.ts'
 import { join } from '../support/mqtt-js.ts'
 import { until } from '../support/nats-nodes.ts'
 import { describeWith } from '../support/programs.ts'
@@ -86,8 +86,9 @@ describeWith(['nats-server', 'haproxy'], 'a cluster on this machine', () => {
 
     const { parts } = record()
     const broker = parts.find(({ name }) => name === 'broker-1')
+    // While `up` stands still it starts nothing again, however long the rest takes.
+    up.kill('SIGSTOP')
     process.kill(broker!.pid!, 'SIGKILL')
-    await until('it to be missed', () => said.includes('broker-1 has ended (by SIGKILL)'))
     const status = await cluster(['status', folder])
     expect(status).toMatchObject({
       status: 1,
@@ -97,6 +98,8 @@ describeWith(['nats-server', 'haproxy'], 'a cluster on this machine', () => {
     const back = await join(at(0), stays)
     expect(back.connack.sessionPresent).toBe(true)
     expect(await back.inbox.text()).toBe('while it is away')
+    up.kill('SIGCONT')
+    await until('it to be missed', () => said.includes('broker-1 has ended (by SIGKILL)'))
     await until('the broker to be back', () => said.includes('broker-1 is back'))
     expect((await cluster(['status', folder])).status).toBe(0)
 

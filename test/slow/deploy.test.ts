@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, expect, test } from 'vitest'
 import { settingsFromShell } from '../../src/server/config.ts'
 import { message, record } from '../engine/contract.ts'
-import { freePorts } from '../support/nats.ts'
+import { freePorts } from '../support/free-ports.ts'
 import { Node, until } from '../support/nats-nodes.ts'
 import { describeWith, type Program, skipSuite } from '../support/programs.ts'
 

@@ -2,11 +2,11 @@
 // How a page marks its commands is described in test/support/documented.ts.
 import { type ChildProcess, spawn } from 'node:child_process'
 import fs from 'node:fs'
-import net from 'node:net'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Documented, documented, onPort, type Pledge } from '../support/documented.ts'
+import { freePort } from '../support/free-ports.ts'
 import { type ProgramName, program, skipSuite, whyMissing } from '../support/programs.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -60,14 +60,6 @@ class Running {
       // It has ended already.
     }
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as net.AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 type Run = Exclude<Pledge, { kind: 'not run' }>

@@ -10,8 +10,8 @@ import type { Readable, Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { freePort } from '../support/free-ports.ts'
 import { describeWith, skipSuite } from '../support/programs.ts'
-import { freePort } from './terminal.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 /** Milliseconds until a test says what it still waits for. */

@@ -2,7 +2,6 @@
 // screen would show: the command, what was typed and what was printed, in order.
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -12,17 +11,6 @@ const PATIENCE = 15_000 // Milliseconds until a test says what it still waits fo
 /** The folder of a step, for instance `folder('task1')`. */
 export function folder(task: string): string {
   return fileURLToPath(new URL(`../../tutorial/${task}/`, import.meta.url))
-}
-
-/** A port nobody listens on at this moment. */
-export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const address = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  if (address === null || typeof address === 'string') throw new Error('the probe has no port')
-  return address.port
 }
 
 export class Terminal {

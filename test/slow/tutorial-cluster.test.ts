@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { freeBlock } from '../support/free-block.ts'
+import { freeBlock } from '../support/free-ports.ts'
 import { describeWith } from '../support/programs.ts'
 import { folder, Terminal } from './terminal.ts'
 

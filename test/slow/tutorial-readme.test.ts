@@ -2,7 +2,8 @@
 // played here as the README tells it, and every screen must stand there letter by letter.
 import { readFileSync } from 'node:fs'
 import { afterEach, expect, test } from 'vitest'
-import { folder, freePort, Terminal } from './terminal.ts'
+import { freePort } from '../support/free-ports.ts'
+import { folder, Terminal } from './terminal.ts'
 
 const open: Terminal[] = []
 afterEach(async () => {

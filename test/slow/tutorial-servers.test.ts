@@ -3,7 +3,8 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import { freePort, Terminal } from './terminal.ts'
+import { freePort } from '../support/free-ports.ts'
+import { Terminal } from './terminal.ts'
 
 const open: Terminal[] = []
 const calls: Call[] = []

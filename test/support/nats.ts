@@ -7,6 +7,7 @@ import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { connect } from '@nats-io/transport-node'
+import { freePorts } from './free-ports.ts'
 import type { Program } from './programs.ts'
 
 interface Ports {
@@ -222,27 +223,6 @@ interface Jsz {
       readonly cluster?: { readonly leader?: string }
     }[]
   }[]
-}
-
-/**
- * Ports that were free a moment ago: nats-server tells its own only after it has begun. Below those that outgoing
- * connections are given, so that none of them takes the place of a server that is being restarted.
- */
-export async function freePorts(count: number): Promise<number[]> {
-  const held = new Map<number, net.Server>()
-  while (held.size < count) {
-    const port = 10_000 + Math.floor(Math.random() * 20_000)
-    const server = net.createServer()
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false))
-      server.listen(port, '127.0.0.1', () => resolve(true))
-    })
-    if (isFree) held.set(port, server)
-  }
-  await Promise.all(
-    [...held.values()].map((server) => new Promise((resolve) => server.close(resolve))),
-  )
-  return [...held.keys()]
 }
 
 /** A way to a server that can be cut: what a node sees when its network goes. */

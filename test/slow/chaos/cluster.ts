@@ -2,8 +2,9 @@
 // two HAProxy in front. All of it on loopback, all of it real.
 
 import { BrokerProcess } from '../../support/broker-process.ts'
+import { freePorts } from '../../support/free-ports.ts'
 import { HaproxyProcess } from '../../support/haproxy-process.ts'
-import { freePorts, NatsCluster } from '../../support/nats.ts'
+import { NatsCluster } from '../../support/nats.ts'
 import type { Program } from '../../support/programs.ts'
 import type { Address } from '../../support/raw-client.ts'
 import { Owners } from './owners.ts'
