@@ -77,6 +77,27 @@ describeWith(['nats-server'], 'cluster', (programs) => {
     await writer.leave()
   })
 
+  test('a QoS 0 message for a shared group reaches one member, also where none is at its node', async () => {
+    const members = [
+      await join(b, { clientId: 'member-1' }),
+      await join(b, { clientId: 'member-2' }),
+    ]
+    for (const { client } of members) await client.subscribeAsync('$share/crew/jobs', { qos: 0 })
+    const writer = await join(a, { clientId: 'writer' })
+    const topic = a.broker.topics.named('jobs')
+    if (topic === null) throw new Error('no topic')
+    await until('a knows of them', () => !a.broker.router.audience(topic).empty)
+    for (let n = 1; n <= 20; n++) await writer.client.publishAsync('jobs', String(n), { qos: 0 })
+    const heard = (): number => members.reduce((sum, { inbox }) => sum + inbox.size, 0)
+    await until('all arrived', () => heard() >= 20)
+    const all = await Promise.all(members.map(({ inbox }) => inbox.take(inbox.size)))
+    const numbers = all.flat().map(({ payload }) => Number(payload))
+    expect(numbers.sort((x, y) => x - y)).toEqual(Array.from({ length: 20 }, (_, n) => n + 1))
+    expect(all.every(({ length }) => length > 0)).toBe(true)
+    for (const member of members) await member.leave()
+    await writer.leave()
+  })
+
   test('kill -9 of a node: its client goes on elsewhere at once, and its wills are published once', async () => {
     const node = await ClusterProcess.start('doomed', engine)
     const watcher = await join(a, { clientId: 'watcher' })
