@@ -223,6 +223,20 @@ export const MUTANTS: readonly Mutant[] = [
     cluster: true,
   },
   {
+    what: 'a node that ends in order publishes the wills of its clients',
+    file: 'core/sessions.ts',
+    from: "this.disconnect(session, link, { will: 'keep' })",
+    to: "this.disconnect(session, link, { will: 'publish' })",
+    cluster: true,
+  },
+  {
+    what: 'a node that was long away never takes part again',
+    file: 'core/broker.ts',
+    from: '        this.sweep.resumed()\n',
+    to: '',
+    cluster: true,
+  },
+  {
     what: 'a record whose copy was lost is not read',
     file: '../test/support/shared-engine.ts',
     from: 'if (this.#heard < servers.count) this.wake()',
