@@ -200,7 +200,7 @@ export class ClusterWatch implements ClientEvents {
     const back = next.find((v) => v.acceptedAt > sentAwayAt)?.acceptedAt ?? this.#clock.time
     // One that begins clean, answered or not, ends the session, and whatever will it has is due. [MQTT-3.1.3-9]
     const lasting = (connection?.lasting ?? 0) * 1000
-    if (lasting > 0 && next.some((v) => v.clean && v.openedAt < back)) return
+    if (lasting > 0 && next.some((v) => v.clean && v.openedAt <= back)) return
     if (back <= sentAwayAt + Math.min(AWAY_MS, lasting || AWAY_MS)) {
       throw new Violation(`${payload} although its client was only sent away`)
     }
