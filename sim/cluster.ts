@@ -181,8 +181,9 @@ export class Cluster {
     const ms = this.#chance.pick([0, 500, 3_000])
     this.watch.note(`${node.name} ends in order in ${ms} ms`)
     node.up = false
+    // What it cannot store nobody else learns.
+    if (node.soundSince <= this.clock.time) this.watch.sendsAway(node)
     node.soundSince = Number.POSITIVE_INFINITY
-    this.watch.sendsAway(node)
     const farewell = new Farewell(node.broker, ms, WHY)
     this.clock.at(STOP_MS, () => {
       if (this.#nodes[index] === node) this.#kill(index)
