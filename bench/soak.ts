@@ -12,6 +12,7 @@ import { type Message, NO_BYTES, type Pos } from '../src/core/types.ts'
 import { DiskEngine } from '../src/engine/disk.ts'
 
 const seconds = Number(process.argv[2] ?? 300)
+if (!(seconds > 0)) throw new Error(`npm run soak -- [seconds], not ${process.argv[2]}`)
 /** Bytes the slow reader may be behind before it catches up. */
 const BACKLOG = 96 * 1024 * 1024
 /** How much of the run only warms up: memory is compared from here on. */

@@ -2,22 +2,28 @@
 // three times unless told otherwise. Exit code 1 when a promise was broken or the run saw too little to prove
 // anything; --only and --first are for looking into one fault.
 
+import { commandWords } from '../../support/command-words.ts'
 import { type ProgramName, program, whyMissing } from '../../support/programs.ts'
 import { generator } from '../crash/run.ts'
 import { FAULTS, type Fault, UPGRADE } from './faults.ts'
 import { table } from './report.ts'
 import { chaosRun } from './run.ts'
 
-const words = process.argv.slice(2)
-const groups = words.includes('--groups')
+const { numbers, options } = commandWords(
+  'npm run chaos -- [seed] [rounds] [acknowledged] [--groups] [--only=WORD] [--first=N]',
+  3,
+  /^--(groups|only=.+|first=\d+)$/,
+)
+const groups = options.includes('--groups')
 const only = option('only')
 const first = Number(option('first') ?? Number.POSITIVE_INFINITY)
-const [seed = Date.now() % 100_000, rounds = 3, acknowledged = 200_000] = words
-  .filter((word) => !word.startsWith('--'))
-  .map(Number)
+const [seed = Date.now() % 100_000, rounds = 3, acknowledged = 200_000] = numbers
 
 const all = [...FAULTS, ...UPGRADE]
 const chosen = only === undefined ? all : all.filter(({ name }) => name.includes(only))
+if (chosen.length === 0) {
+  throw new Error(`no fault is called ${only}; there are ${all.map(({ name }) => name).join(', ')}`)
+}
 console.log(`seed ${seed}, groups ${groups ? 'on' : 'off'}`)
 const outcome = await chaosRun({
   programs: { 'nats-server': found('nats-server'), haproxy: found('haproxy') },
@@ -43,7 +49,7 @@ if (!enough) console.error(`chaos: the run saw too little to prove anything (${r
 process.exitCode = outcome.faults.length > 0 || !enough ? 1 : 0
 
 function option(name: string): string | undefined {
-  return words.find((word) => word.startsWith(`--${name}=`))?.split('=')[1]
+  return options.find((word) => word.startsWith(`--${name}=`))?.split('=')[1]
 }
 
 function seen(name: string): number {

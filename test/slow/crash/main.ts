@@ -1,11 +1,11 @@
 // `npm run crash [seed] [kills] [acknowledged]`: the long run, 100 kills and 5 million messages unless
 // told otherwise. Exit code 1 when a promise was broken or the run saw too little to prove anything.
 
+import { commandWords } from '../../support/command-words.ts'
 import { crashRun } from './run.ts'
 
-const [seed = Date.now() % 100_000, kills = 100, acknowledged = 5_000_000] = process.argv
-  .slice(2)
-  .map(Number)
+const { numbers } = commandWords('npm run crash -- [seed] [kills] [acknowledged], all numbers', 3)
+const [seed = Date.now() % 100_000, kills = 100, acknowledged = 5_000_000] = numbers
 console.log(`seed ${seed}`)
 const outcome = await crashRun({
   seed,
