@@ -1,4 +1,6 @@
 // `npm run conformance`: prints the conformance table of Partyline, or of any broker given by --target.
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { parseArgs } from 'node:util'
 import type { Target, Version } from './case.ts'
 import { type Running, startPartyline } from './partyline.ts'
@@ -20,20 +22,29 @@ Tests the numbered statements of MQTT 3.1.1 and 5.0 and prints a verdict for eac
   --failures                 print failures and counts only
 `
 
-const { values } = parseArgs({
-  options: {
-    target: { type: 'string' },
-    websocket: { type: 'string' },
-    user: { type: 'string' },
-    'refused-topic': { type: 'string' },
-    'refused-filter': { type: 'string' },
-    'other-protocols': { type: 'boolean', default: false },
-    version: { type: 'string' },
-    only: { type: 'string', default: '' },
-    failures: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-})
+const OPTIONS = {
+  target: { type: 'string' },
+  websocket: { type: 'string' },
+  user: { type: 'string' },
+  'refused-topic': { type: 'string' },
+  'refused-filter': { type: 'string' },
+  'other-protocols': { type: 'boolean', default: false },
+  version: { type: 'string' },
+  only: { type: 'string', default: '' },
+  failures: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+} as const
+
+const values = flags()
+
+function flags() {
+  try {
+    return parseArgs({ options: OPTIONS }).values
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n\n${help}`)
+    process.exit(2)
+  }
+}
 
 /** What the flags say about a broker that is not ours. */
 function foreign(address: string): Target {
@@ -60,6 +71,22 @@ function chosenVersions(): Version[] {
   throw new Error(`--version is 3.1.1 or 5.0, not ${values.version}`)
 }
 
+/** Rejects with one sentence where every case would fail for the same reason. */
+async function answers({ host, port }: Target): Promise<void> {
+  const socket = connect({ host, port, timeout: 5_000 })
+  try {
+    await Promise.race([
+      once(socket, 'connect'),
+      once(socket, 'timeout').then(() => Promise.reject(new Error('no answer'))),
+    ])
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new Error(`no broker at ${host}:${port} (${code ?? message}); start it first`)
+  } finally {
+    socket.destroy()
+  }
+}
+
 async function main(): Promise<void> {
   if (values.help) {
     process.stdout.write(help)
@@ -69,6 +96,7 @@ async function main(): Promise<void> {
   const running: Running = values.target
     ? { target: foreign(values.target), stop: async () => {} }
     : await startPartyline()
+  if (values.target) await answers(running.target)
   const from = performance.now()
   const verdicts = await conformance(running.target, versions, values.only).finally(running.stop)
   const shown = values.failures ? verdicts.filter((v) => v.verdict === 'failed') : verdicts
@@ -78,4 +106,9 @@ async function main(): Promise<void> {
   if (count(verdicts).failed > 0) process.exitCode = 1
 }
 
-await main()
+try {
+  await main()
+} catch (error) {
+  process.stderr.write(`conformance: ${(error as Error).message}\n`)
+  process.exit(2)
+}
