@@ -278,7 +278,7 @@ export class NatsEngine implements Engine {
       save: (saves, group) => this.#sessions.save(saves, group),
       stored: (group, seq, duplicate) => this.#stored(group, seq, duplicate),
       isVoid: async (seq) => {
-        const found = await reader.nextOfLeader(names.log, seq, names.subject('l', '*'))
+        const found = await reader.nextKnown(names.log, seq, seq, names.subject('l', '*'))
         return found !== null && found.seq === seq && found.data.length === 0
       },
       settled: (saves, group, stored) => this.#sessions.settled(saves, group, stored),

@@ -54,8 +54,9 @@ export class Intents {
           'Nats-Msg-Id': intent.group,
         })
         if (!ack.duplicate) return false
-        const stored = await this.#reader.nextOfLeader(
+        const stored = await this.#reader.nextKnown(
           this.#names.log,
+          ack.seq,
           ack.seq,
           `${subject.slice(0, -this.#names.node.length)}*`,
         )

@@ -125,6 +125,23 @@ export class Reader {
     return this.#ofLeader(stream, { seq, next_by_subj: subjects })
   }
 
+  /**
+   * As `nextOfLeader`, where `known` was stored once, which is at or after `seq`: null when everything up to it is gone.
+   * One that was the leader and was paused answers, too, before it hears of its successor: its "nothing" is no answer.
+   */
+  async nextKnown(
+    stream: string,
+    seq: number,
+    known: number,
+    subjects: string,
+  ): Promise<Stored | null> {
+    const found = await this.nextOfLeader(stream, seq, subjects)
+    if (found !== null) return found
+    const { state } = await this.info(stream)
+    if (state.first_seq > known) return null
+    throw new Unanswered(`who answers for the stream ${stream} does not know what it holds`)
+  }
+
   /** From the leader. Throws ApiError or Unanswered. */
   info(stream: string): Promise<StreamInfo> {
     return this.api.ask<StreamInfo>(`STREAM.INFO.${stream}`)

@@ -59,7 +59,8 @@ export class Replay {
         // A replica that lags has nothing, or not the beginning.
         if (messages[0]?.seq === seq) return messages
         if (++barren < 2) continue
-        const found = await this.#reader.nextOfLeader(log, seq, this.#names.subject('l', '*'))
+        const subjects = this.#names.subject('l', '*')
+        const found = await this.#reader.nextKnown(log, seq, lastSeq, subjects)
         return found === null ? [] : [found]
       } catch (error) {
         if (!isPassing(error) || patience.over) {
