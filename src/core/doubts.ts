@@ -34,7 +34,8 @@ export class Doubts {
   async #ask(): Promise<void> {
     const { runtime } = this.#broker
     this.#asking = true
-    while (this.#open.length > 0) {
+    // A node that has ended leaves them to others, which look for themselves.
+    while (this.#open.length > 0 && this.#broker.state !== 'closed') {
       // The engine may be away: asked again when it is back.
       await this.#look().catch(() => {})
       if (this.#open.length > 0) {
