@@ -16,7 +16,6 @@ import type { Topic } from '../../src/core/topics.ts'
 import type { Message, Pos, StoredSession } from '../../src/core/types.ts'
 import { EMPTY_PROFILE, emptyFlow } from '../../src/engine/owners.ts'
 import {
-  type Card,
   type Change,
   type Frozen,
   fenced,
@@ -24,6 +23,7 @@ import {
   type SharedLog,
   type Stored,
 } from './shared-log.ts'
+import { REFRESH_MS, SharedPresence } from './shared-presence.ts'
 
 /** Milliseconds a request that is not answered waits before it is asked again. */
 const AGAIN_MS = 1_000
@@ -32,11 +32,6 @@ const APPEND_MS = 20_000
 const KICK_MS = 1_500
 /** Milliseconds after which whoever asked for a session may have gone to another node for it. */
 const LATE_MS = 2_000
-const REFRESH_MS = 2_000
-const MISSES_MAX = 9
-const LAPSE_MS = [11_000, 14_000] as const
-const SILENCE_MS = 5_000
-const LOOK_MS = 250
 
 interface Append {
   readonly record: LogRecord
@@ -54,12 +49,6 @@ interface Wish {
   readonly epoch: number | undefined
   readonly asked: number
   readonly came: number | undefined
-}
-
-interface Known {
-  seq: number
-  misses: number
-  up: boolean
 }
 
 /** One node's engine. */
@@ -98,12 +87,7 @@ export class SharedEngine implements Engine {
   readonly #mine = new Map<string, Append>()
   readonly #retaining = new Map<string, number>()
   readonly #castDue = new Map<string, number>()
-  readonly #others = new Map<string, Known>()
-  #lastStored = 0
-  #cutSince = 0
-  #hasLapsed = false
-  #lapseAfter = 0
-  #state: 'up' | 'down' = 'up'
+  readonly #presence: SharedPresence
 
   constructor(servers: SharedLog, node: string, runtime: Runtime) {
     this.#servers = servers
@@ -111,20 +95,24 @@ export class SharedEngine implements Engine {
     this.#runtime = runtime
     this.log = servers.log
     servers.nodes.set(node, this)
+    this.#presence = new SharedPresence(servers, node, runtime, {
+      ask: (what) => this.#ask(what, KICK_MS),
+      isDead: () => this.dead,
+      isUnreachable: () => this.#unreachable,
+      looks: () => this.wake(),
+    })
   }
 
   async open(events: EngineEvents): Promise<void> {
     this.#events = events
     const servers = this.#servers
-    this.#lapseAfter = this.#newLapse()
     this.#heard = servers.count
     this.#changesHeard = servers.changes.length
     this.#last = servers.last
-    await this.#refresh()
+    await this.#presence.begin(events)
     servers.wish(this.node, this.#last)
     for (const change of servers.retained.values()) events.retained(this.#thawed(change))
-    this.#later(REFRESH_MS)
-    this.#look()
+    this.#presence.goOn()
   }
 
   async close(): Promise<void> {
@@ -534,76 +522,6 @@ export class SharedEngine implements Engine {
 
   now(): number {
     return this.#servers.runtime.now()
-  }
-
-  // ---- Presence ------------------------------------------------------------------------------
-
-  #later(ms: number): void {
-    this.#runtime.after(ms, () => {
-      if (this.dead) return
-      this.#refresh().then(
-        () => this.#later(REFRESH_MS),
-        () => this.#later(LOOK_MS),
-      )
-    })
-  }
-
-  async #refresh(): Promise<void> {
-    const { seq, cards } = await this.#ask(() => this.#servers.refresh(this.node, false), KICK_MS)
-    this.#watchLapse()
-    this.#lastStored = this.now()
-    this.#lapseAfter = this.#newLapse()
-    if (this.#hasLapsed) this.#events?.proved?.()
-    this.#hasLapsed = false
-    for (const [id, card] of cards) if (id !== this.node) this.#judge(id, card, seq)
-  }
-
-  #judge(id: string, { seq, left }: Card, mine: number): void {
-    const known = this.#others.get(id)
-    if (known === undefined || seq > known.seq) {
-      this.#others.set(id, { seq, misses: 0, up: !left })
-      if (known?.up !== !left) this.#events?.node?.(id, !left)
-      return
-    }
-    if (!known.up) return
-    if (mine > known.seq) known.misses++
-    if (known.misses < MISSES_MAX) return
-    known.up = false
-    this.#events?.node?.(id, false)
-  }
-
-  /** Whether it lives, as far as it knows; and whether something was missed. */
-  #look(): void {
-    this.#runtime.after(LOOK_MS, () => {
-      if (this.dead) return
-      this.#watchLapse()
-      this.#cutSince = this.#unreachable ? this.#cutSince || this.now() : 0
-      const away = this.#cutSince > 0 && this.now() - this.#cutSince >= KICK_MS
-      const silent = this.now() - this.#lastStored > SILENCE_MS
-      if (this.#state === 'up' && (away || silent)) this.#turn('down', 'the servers are away')
-      else if (this.#state === 'down' && this.#cutSince === 0 && !silent) {
-        this.#turn('up', 'the servers are back')
-      }
-      this.wake()
-      this.#look()
-    })
-  }
-
-  #turn(state: 'up' | 'down', why: string): void {
-    this.#state = state
-    this.#events?.state(state, why)
-  }
-
-  #watchLapse(): void {
-    if (this.#hasLapsed || this.#lastStored === 0) return
-    if (this.now() - this.#lastStored < this.#lapseAfter) return
-    this.#hasLapsed = true
-    this.#events?.lapsed?.()
-  }
-
-  #newLapse(): number {
-    const [least, most] = LAPSE_MS
-    return least + this.#runtime.random() * (most - least)
   }
 
   #thawed({ topic, message, pos }: Change): RetainedMessage {
