@@ -1,6 +1,7 @@
 // From a topic to its audience, and from a run to the links of that audience. Keeps every
 // subscription under its filter; remembers each topic's audience until a filter that matches changes.
 
+import type { AccessClass } from './access.ts'
 import { type Audience, Audiences, type Delivery, NOBODY } from './audience.ts'
 import type { Counters } from './counters.ts'
 import type { FarGroup } from './far-group.ts'
@@ -8,6 +9,7 @@ import type { Run } from './run.ts'
 import type { Runtime } from './runtime.ts'
 import type { Session } from './session.ts'
 import { type Group, SHARE_RUN } from './share.ts'
+import { Standings } from './standings.ts'
 import { type Subscription, SubscriptionList } from './subscription.ts'
 import { hasWildcard, matches } from './topic.ts'
 import { STALE, type Topic, type Topics } from './topics.ts'
@@ -36,6 +38,7 @@ export class Router {
   readonly #counters: Counters
   readonly #runtime: Runtime
   readonly #audiences = new Audiences()
+  readonly #standings: Standings
   readonly #exact = new Map<string, FilterEntry>()
   readonly #wild = new Trie<FilterEntry>()
   readonly #changed: string[] = []
@@ -51,6 +54,7 @@ export class Router {
     this.#topics = topics
     this.#counters = counters
     this.#runtime = runtime
+    this.#standings = new Standings(() => topics.forgetStandings())
     topics.onEvict = (topic) => {
       this.#audiences.release(topic.audience)
       topic.audience = NOBODY
@@ -119,6 +123,7 @@ export class Router {
 
   /** Topics that the filter matches look their audience up again before they are used. */
   touch(filter: string): void {
+    this.#standings.change()
     if (hasWildcard(filter)) {
       this.#changed[this.#change % CHANGES] = filter
       this.#change++
@@ -132,6 +137,11 @@ export class Router {
   audience(topic: Topic): Audience {
     if (topic.seen === this.#change) return topic.audience
     return this.#refresh(topic)
+  }
+
+  /** What topics with that audience have in common for that class, which may publish on them. */
+  standing(audience: Audience, access: AccessClass): number {
+    return this.#standings.of(audience, access)
   }
 
   #refresh(topic: Topic): Audience {

@@ -8,7 +8,9 @@ import type { Counters } from './counters.ts'
 import type { Limits } from './limits.ts'
 import { NameTable } from './name-table.ts'
 import type { Runtime } from './runtime.ts'
+import { NO_STANDING } from './standings.ts'
 import { isMqttText } from './utf8.ts'
+import { wordsOf } from './words.ts'
 
 /** `Topic.seen` of a topic whose audience must be looked up anew. */
 export const STALE = -1
@@ -75,8 +77,35 @@ export class Topics {
 
   /** The topic of that name; null when the name is not valid (`fault` says why). */
   find(bytes: Buffer, start: number, length: number): Topic | null {
-    const hash = this.#hash(bytes, start, length)
-    return this.#young.find(bytes, start, length, hash) ?? this.#admit(bytes, start, length, hash)
+    const words = wordsOf(bytes)
+    const hash = this.#hash(words, start, length)
+    const row = this.#young.find(words, start, length, hash)
+    return row >= 0 ? this.#young.at(row) : this.#admit(bytes, start, length, hash)
+  }
+
+  /** The row of a name that was used lately, -1 for others. Rows are others as soon as a topic is added. */
+  row(bytes: Buffer, start: number, length: number): number {
+    const words = wordsOf(bytes)
+    return this.#young.find(words, start, length, this.#hash(words, start, length))
+  }
+
+  at(row: number): Topic {
+    return this.#young.at(row)
+  }
+
+  /** What `stand` was told of the topic in that row. */
+  standing(row: number): number {
+    return this.#young.standing(row)
+  }
+
+  /** Notes a number of `Standings` beside the name. */
+  stand(row: number, standing: number): void {
+    if (standing !== NO_STANDING) this.#young.stand(row, standing)
+  }
+
+  forgetStandings(): void {
+    this.#young.forgetStandings()
+    this.#old.forgetStandings()
   }
 
   /** As `find`, by name. */
@@ -88,10 +117,13 @@ export class Topics {
   /** The topic of that name if it is in the table; looking does not count as use. */
   known(name: string): Topic | null {
     const bytes = Buffer.from(name, 'utf8')
-    const hash = this.#hash(bytes, 0, bytes.length)
-    return (
-      this.#young.find(bytes, 0, bytes.length, hash) ?? this.#old.find(bytes, 0, bytes.length, hash)
-    )
+    const words = wordsOf(bytes)
+    const hash = this.#hash(words, 0, bytes.length)
+    for (const table of [this.#young, this.#old]) {
+      const row = table.find(words, 0, bytes.length, hash)
+      if (row >= 0) return table.at(row)
+    }
+    return null
   }
 
   /** Why a name cannot be used, or null. To be asked when somebody is refused for it: reached limits are counted. */
@@ -118,7 +150,8 @@ export class Topics {
   }
 
   #admit(bytes: Buffer, start: number, length: number, hash: number): Topic | null {
-    let topic = this.#old.find(bytes, start, length, hash)
+    const row = this.#old.find(wordsOf(bytes), start, length, hash)
+    let topic = row >= 0 ? this.#old.at(row) : null
     if (topic === null) {
       if (this.#limitReached(bytes, start, length) !== null) return null
       if (invalid(bytes, start, length) !== null) return null
@@ -165,19 +198,17 @@ export class Topics {
   }
 
   /** Four bytes at a time, then one at a time. */
-  #hash(bytes: Buffer, start: number, length: number): number {
+  #hash(words: DataView, start: number, length: number): number {
     const factor = this.#factor
     const end = start + length
     let h = this.#seed ^ length
     let i = start
     for (; i + 4 <= end; i += 4) {
-      const low = (bytes[i] as number) | ((bytes[i + 1] as number) << 8)
-      const high = (bytes[i + 2] as number) | ((bytes[i + 3] as number) << 8)
-      h = Math.imul(h ^ (low | (high << 16)), factor)
+      h = Math.imul(h ^ words.getInt32(i, true), factor)
       // A product moves what differs up: without this, what the top bytes say would be lost.
       h ^= h >>> 15
     }
-    for (; i < end; i++) h = Math.imul(h ^ (bytes[i] as number), factor)
+    for (; i < end; i++) h = Math.imul(h ^ words.getUint8(i), factor)
     return h ^ (h >>> 15)
   }
 }

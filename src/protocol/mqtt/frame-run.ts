@@ -49,6 +49,19 @@ export class FrameRun implements Run {
     return (this.first & 1) === 1
   }
 
+  /** Whether a frame there goes on where the run ends. */
+  adjoins(first: number, bytes: Buffer, start: number): boolean {
+    return this.bytes === bytes && this.end === start && this.first === first
+  }
+
+  /** Takes in one more frame, which ends there. */
+  extend(end: number): void {
+    const size = end - this.end
+    if (size > this.largest) this.largest = size
+    this.end = end
+    this.count++
+  }
+
   keep(): void {
     this.bytes = Buffer.from(this.bytes.subarray(this.start, this.end))
     this.end -= this.start

@@ -7,13 +7,13 @@ import { MessageRun } from '../../core/run.ts'
 import type { Topic } from '../../core/topics.ts'
 import { type Message, NO_BYTES, type Pos, type QoS } from '../../core/types.ts'
 import { isMqttText } from '../../core/utf8.ts'
+import { isSame, wordsOf } from '../../core/words.ts'
 import type { Wire } from '../../net/wire.ts'
 import { FrameRun } from './frame-run.ts'
 import type { MqttLink } from './link.ts'
 import { PacketError, Reason } from './packets.ts'
 import { PublishProperties, readPublishProperties } from './properties.ts'
 import { readVarint, varintSize } from './varint.ts'
-import { isSame, wordsOf } from './words.ts'
 
 /** Property blocks up to this size are remembered, to recognise the next one without reading it again. */
 const REMEMBERED_BYTES = 256
@@ -23,6 +23,8 @@ const WORTH_PINNING = 4
 const ALIKE_MIN = 4
 /** Runs to wide audiences that may wait before their publishers do. */
 const WIDE_BACKLOG = 64
+/** No row of the table of topics, and a standing that none has. */
+const UNKNOWN = -1
 
 /** Filled by the last call of `readPublishProperties`; read before the next packet. */
 const properties = new PublishProperties()
@@ -38,8 +40,10 @@ export class Ingress {
   readonly #wire: Wire
   #run: FrameRun | null = null
   #audience: Audience = NOBODY
+  /** What the topics of the run's frames have in common. */
+  #standing = UNKNOWN
   /** Topic of the last frame that was read, and where and how long what comes before its payload is. */
-  #topicBefore: Topic | null = null
+  #rowBefore = UNKNOWN
   #headAt = 0
   #head = 0
   #aliases: Map<number, Topic> | null = null
@@ -84,16 +88,27 @@ export class Ingress {
       this.#publishAlone(first, bytes, body, end)
       return
     }
-    const topic = this.#topic(bytes, body + 2, topicLength)
-    if (!this.#mayPublish(topic)) {
-      this.handOver()
-      return
+    const { router, topics } = this.#link.broker
+    const row = topics.row(bytes, body + 2, topicLength)
+    const run = this.#run?.adjoins(first, bytes, start) ? this.#run : null
+    // With very many topics, looking at what is known of each would cost more than all the rest.
+    if (run !== null && row >= 0 && topics.standing(row) === this.#standing) run.extend(end)
+    else {
+      const topic = row >= 0 ? topics.at(row) : this.#topic(bytes, body + 2, topicLength)
+      if (!this.#mayPublish(topic)) {
+        this.handOver()
+        return
+      }
+      const audience = router.audience(topic)
+      const same = run !== null && audience === this.#audience
+      const extended = same ? run : this.#begin(first, bytes, start, audience)
+      if (row >= 0) topics.stand(row, this.#standing)
+      extended.extend(end)
     }
-    this.#extend(first, bytes, start, end, topic)
     // Where topics take turns it would be in vain to ask whether the next frame is like this one.
-    this.#head = topic === this.#topicBefore && payload - body >= 4 ? payload - body : 0
+    this.#head = row === this.#rowBefore && payload - body >= 4 ? payload - body : 0
     this.#headAt = body
-    this.#topicBefore = topic
+    this.#rowBefore = row
   }
 
   /**
@@ -132,27 +147,23 @@ export class Ingress {
     return to
   }
 
-  #extend(first: number, bytes: Buffer, start: number, end: number, topic: Topic): void {
-    const link = this.#link
-    const audience = link.broker.router.audience(topic)
-    let run = this.#run
-    if (
-      run === null ||
-      audience !== this.#audience ||
-      run.bytes !== bytes ||
-      run.end !== start ||
-      run.first !== first
-    ) {
-      this.handOver()
-      const version = link.version === 5 ? 5 : 4
-      const { broker, clientId } = link
-      run = new FrameRun(bytes, start, first, version, clientId, broker.engine.now(), broker.topics)
-      this.#run = run
-      this.#audience = audience
-    }
-    run.end = end
-    run.count++
-    if (end - start > run.largest) run.largest = end - start
+  #begin(first: number, bytes: Buffer, start: number, audience: Audience): FrameRun {
+    this.handOver()
+    const { version, clientId, access, broker } = this.#link
+    const { engine, router, topics } = broker
+    const run = new FrameRun(
+      bytes,
+      start,
+      first,
+      version === 5 ? 5 : 4,
+      clientId,
+      engine.now(),
+      topics,
+    )
+    this.#run = run
+    this.#audience = audience
+    this.#standing = router.standing(audience, access)
+    return run
   }
 
   /** Passes the run on. Called before anything else happens that must not overtake it. */

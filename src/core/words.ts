@@ -1,6 +1,6 @@
-// Bytes compared four at a time: what tells frames apart that are mostly the same.
+// Bytes read and compared four at a time: what tells frames apart that are mostly the same, and names of topics.
 
-import { NO_BYTES } from '../../core/types.ts'
+import { NO_BYTES } from './types.ts'
 
 let inWords: Buffer = NO_BYTES
 let words = new DataView(NO_BYTES.buffer)
