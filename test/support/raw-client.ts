@@ -27,7 +27,7 @@ export interface DialOptions {
   version?: 3 | 4 | 5
   /** Path of a WebSocket to use instead of plain TCP, such as `/mqtt`. */
   websocket?: string
-  /** Milliseconds to wait for anything expected. Default: 3000. */
+  /** Milliseconds to wait for anything expected. Default: 10000, which a machine that does much else may take. */
   deadline?: number
   /** Collect bytes without decoding them, for answers of no version in particular. */
   opaque?: boolean
@@ -94,7 +94,7 @@ export class RawClient {
   constructor(options: DialOptions) {
     this.version = options.version ?? 4
     this.#opaque = options.opaque ?? false
-    this.#deadline = options.deadline ?? 3000
+    this.#deadline = options.deadline ?? 10_000
     this.#parser = parser({ protocolVersion: this.version })
     this.#parser.on('packet', (packet) => {
       this.#heard.push(Object.assign(packet, { raw: this.#frame! }) as Heard)
