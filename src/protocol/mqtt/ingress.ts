@@ -95,14 +95,14 @@ export class Ingress {
     if (run !== null && row >= 0 && topics.standing(row) === this.#standing) run.extend(end)
     else {
       const topic = row >= 0 ? topics.at(row) : this.#topic(bytes, body + 2, topicLength)
-      if (!this.#mayPublish(topic)) {
-        this.handOver()
-        return
-      }
+      if (!this.#mayPublish(topic)) return this.handOver()
       const audience = router.audience(topic)
       const same = run !== null && audience === this.#audience
+      const standing = same ? this.#standing : router.standing(audience, this.#link.access)
+      // Before the run is handed over: that may look up topics, and then rows are others.
+      if (row >= 0) topics.stand(row, standing)
       const extended = same ? run : this.#begin(first, bytes, start, audience)
-      if (row >= 0) topics.stand(row, this.#standing)
+      this.#standing = standing
       extended.extend(end)
     }
     // Where topics take turns it would be in vain to ask whether the next frame is like this one.
@@ -149,8 +149,8 @@ export class Ingress {
 
   #begin(first: number, bytes: Buffer, start: number, audience: Audience): FrameRun {
     this.handOver()
-    const { version, clientId, access, broker } = this.#link
-    const { engine, router, topics } = broker
+    const { version, clientId, broker } = this.#link
+    const { engine, topics } = broker
     const run = new FrameRun(
       bytes,
       start,
@@ -162,7 +162,6 @@ export class Ingress {
     )
     this.#run = run
     this.#audience = audience
-    this.#standing = router.standing(audience, access)
     return run
   }
 
