@@ -33,6 +33,8 @@ export class Session extends Cursor {
   user = ''
   access: AccessClass = EVERYTHING
   will: Will | null = null
+  /** Taken, and not published before the record says so. */
+  dueWill: Will | null = null
   /** Engine time at which the link was lost, 0 while there is one. */
   awaySince = 0
   /** Engine time at which its node began to end, 0 before: where that is stored, its client was sent away. */

@@ -17,6 +17,7 @@ import { DRAINED_MS, Moves, NEVER_LOST, type Settling } from './moves.ts'
 import { Session } from './session.ts'
 import { isGroupRecord } from './share.ts'
 import type { StoredSession, Will } from './types.ts'
+import { publishOnceSaved, takeWill } from './wills.ts'
 
 /** Milliseconds by which expiry and wills may be late. */
 const GRANULARITY_MS = 250
@@ -148,7 +149,7 @@ export class Sessions {
    * to be published then.
    */
   async #endBefore(session: Session): Promise<Will | null> {
-    const will = this.#broker.engine.node === null ? null : this.#takeWill(session)
+    const will = this.#broker.engine.node === null ? null : takeWill(this.#broker, session)
     if (this.#broker.engine.node === null) await this.#end(session)
     else this.#endHere(session)
     return will
@@ -301,7 +302,7 @@ export class Sessions {
     const { engine, saver } = this.#broker
     const unclaimed = this.moves.unclaimed.has(session)
     const shared = engine.node !== null && !unclaimed
-    const will = shared ? this.#takeWill(session) : null
+    const will = shared ? takeWill(this.#broker, session) : null
     this.#endHere(session)
     if (!engine.durable || unclaimed) return
     const ended = saver.ended(session)
@@ -319,7 +320,7 @@ export class Sessions {
     this.#wills.clear(session)
     this.#byId.delete(session.id)
     this.moves.unclaimed.ended(session)
-    const will = this.#takeWill(session)
+    const will = takeWill(this.#broker, session)
     if (will !== null) this.#broker.publishWill(will, session.id)
     this.#broker.unsubscribeAll(session)
     this.#broker.saver.forget(session)
@@ -327,32 +328,12 @@ export class Sessions {
 
   #publishWill(session: Session): void {
     const { engine, saver } = this.#broker
-    const will = this.#takeWill(session)
+    const will = takeWill(this.#broker, session)
     if (will === null) return
-    const publish = (): void => this.#broker.publishWill(will, session.id)
     if (engine.node === null || this.moves.unclaimed.has(session)) {
-      publish()
+      this.#broker.publishWill(will, session.id)
       if (session.persistent) saver.profile(session).catch(() => {})
-      return
-    }
-    // Whoever may still save the session publishes its will: another node that took it has it too.
-    saver.profile(session).then(publish, () => {})
-  }
-
-  /** The will, if it may be published; the session has none any more. */
-  #takeWill(session: Session): Will | null {
-    const { will, id, user } = session
-    if (will === null) return null
-    session.will = null
-    const access = this.#broker.access.classOf(user, id)
-    const topic = this.#broker.topics.named(will.topic)
-    if (access === null || topic === null || !this.#broker.mayPublish(topic, access)) {
-      this.#broker.counters.publishesDenied++
-      this.#broker.report('will not allowed', id)
-      return null
-    }
-    this.#broker.counters.willsPublished++
-    return will
+    } else publishOnceSaved(this.#broker, session, will)
   }
 
   // ---- Several nodes -------------------------------------------------------------------------

@@ -42,6 +42,20 @@ describe('several nodes', () => {
     expect(watcher.hears()).toEqual(['will of ann'])
   })
 
+  test('the will of a client that begins clean where it was is published once, although its node dies', async () => {
+    nodes = await Nodes.start(2)
+    const watcher = await nodes.comes(1, 'watcher')
+    nodes.subscribe(1, watcher, 'will/#', 1)
+    await nodes.comes(0, 'ann', { will: {} })
+    await nodes.pass(1_000)
+    nodes.node(0).engine.save = () => new Promise(() => {})
+    void nodes.comes(0, 'ann', { clean: true, expiry: 0 }).catch(() => {})
+    await nodes.pass(1_000)
+    nodes.kill(0)
+    await nodes.pass(60_000)
+    expect(watcher.hears()).toEqual(['will of ann'])
+  })
+
   test('no will where only the servers were away', async () => {
     nodes = await Nodes.start(2)
     const watcher = await nodes.comes(1, 'watcher', { expiry: 0, clean: true })
