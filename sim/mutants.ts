@@ -289,7 +289,7 @@ export const MUTANTS: readonly Mutant[] = [
 
 /** Seeds after which a fault counts as missed; several nodes take ten times as long. */
 const SEEDS = 2_500
-const CLUSTER_SEEDS = 100
+const CLUSTER_SEEDS = 200
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** The source with the fault in it; throws when the place is not there, or not the only one. */
