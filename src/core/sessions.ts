@@ -119,8 +119,7 @@ export class Sessions {
     const alone = this.#broker.engine.node === null
     // All that is stored was taken up at the start: what is not here has ended, and could not be removed.
     const leftOver = alone && stored !== null && !this.#byId.has(clientId)
-    let session = this.#resumable(clientId, alone ? null : stored, epoch, asked)
-    let left: Will | null = null
+    let { session, left } = this.#resumable(clientId, alone ? null : stored, epoch, asked)
     if (cleanStart && session !== null) {
       left = await this.#endBefore(session) // [MQTT-3.1.2-4]
       session = null
@@ -221,31 +220,31 @@ export class Sessions {
     link.close('session-taken-over', 'another client connected with the same client identifier')
   }
 
-  /** What there is to resume for a client that `asked` then; however long the claim took, it came in time. */
+  /**
+   * What there is to resume for a client that `asked` then; however long the claim took, it came in time. `left` is the
+   * will of one that was over, to be published once the record has lost it.
+   */
   #resumable(
     clientId: string,
     stored: StoredSession | null,
     epoch: number,
     asked: number,
-  ): Session | null {
+  ): { session: Session | null; left: Will | null } {
     // One that another node took is not what it was, even if it is still being saved.
     const left = this.#byId.get(clientId)
     if (left?.leaving === true) this.#forget(left)
     const known = this.#byId.get(clientId)
     const session = known ?? (stored === null ? null : this.#revive(stored))
-    if (session === null) return null
+    if (session === null) return { session, left: null }
     session.epoch = epoch
     // One that ends with its link is only found where a node died with both.
     const over = known === undefined && session.expiry === 0
-    if (!over && !session.isExpired(asked)) return session
+    if (!over && !session.isExpired(asked)) return { session, left: null }
     this.#broker.counters.sessionsExpired++
-    this.#endBefore(session).then(
-      (will) => {
-        if (will !== null) this.#broker.publishWill(will, clientId)
-      },
-      () => {},
-    )
-    return null
+    const will = this.#broker.engine.node === null ? null : takeWill(this.#broker, session)
+    if (this.#broker.engine.node === null) this.#end(session).catch(() => {})
+    else this.#endHere(session)
+    return { session: null, left: will }
   }
 
   /** The link is gone, however. Safe to call for a link that lost its session to another. */

@@ -56,6 +56,21 @@ describe('several nodes', () => {
     expect(watcher.hears()).toEqual(['will of ann'])
   })
 
+  test('a will that a dead node left is published once, although the node that finds it dies, too', async () => {
+    nodes = await Nodes.start(3)
+    const watcher = await nodes.comes(2, 'watcher')
+    nodes.subscribe(2, watcher, 'will/#', 1)
+    await nodes.comes(0, 'ann', { clean: true, expiry: 0, will: {} })
+    await nodes.pass(1_000)
+    nodes.kill(0)
+    nodes.node(1).engine.save = () => new Promise(() => {})
+    void nodes.comes(1, 'ann', { clean: true, expiry: 0 }).catch(() => {})
+    await nodes.pass(3_000)
+    nodes.kill(1)
+    await nodes.pass(60_000)
+    expect(watcher.hears()).toEqual(['will of ann'])
+  })
+
   test('no will where only the servers were away', async () => {
     nodes = await Nodes.start(2)
     const watcher = await nodes.comes(1, 'watcher', { expiry: 0, clean: true })
