@@ -42,13 +42,13 @@ const names = new Names({ runtime: new ManualRuntime() })
 const found = (data: Buffer): Stored => ({ seq: 9, subject: 'l', time: 0, id: 'i', data })
 
 describe('what the leader of a moment ago does not know', () => {
-  const intents = (leader: Leader) =>
+  const intents = (leader: Leader, at = 0) =>
     new Intents(
       leader,
       names,
       () => 0,
       () => 0,
-    ).unfulfilled([{ group: 'i', packetIds: [7], after: 0, at: 0 }])
+    ).unfulfilled([{ group: 'i', packetIds: [7], after: 0, at }])
 
   test('is not passed over by who reads the log', async () => {
     const leader = new Leader([found(Buffer.from('x'))], { stale: 2 })
@@ -68,5 +68,19 @@ describe('what the leader of a moment ago does not know', () => {
     const nothing = new Leader([found(Buffer.alloc(0))], { stale: 2 })
     expect(await intents(nothing)).toEqual(new Set([7]))
     expect(await intents(new Leader([found(Buffer.from('x'))], { stale: 2 }))).toEqual(new Set())
+  })
+
+  test('is looked for again among what was stored long ago', async () => {
+    const append = { ...found(Buffer.from('x')), seq: 4 }
+    const isLost = async (log: Stored[], ends: Stored[][]) => {
+      const leader = new Leader([found(Buffer.alloc(0))], { stale: 0 })
+      leader.all = async function* () {
+        yield* ends.shift() ?? log
+      } as never
+      return intents(leader, -60_000)
+    }
+    const empty = found(Buffer.alloc(0))
+    expect(await isLost([append, empty], [[], []])).toEqual(new Set())
+    expect(await isLost([empty], [[], []])).toEqual(new Set([7]))
   })
 })

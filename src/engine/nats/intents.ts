@@ -1,7 +1,7 @@
 // Exactly once from a publisher across the death of its node: a packet identifier is saved before
 // its message is appended, and whoever takes the session over finds out whether that happened.
 
-import { isFull, isPassing, Patience } from './api.ts'
+import { isFull, isPassing, Patience, Unanswered } from './api.ts'
 import { APPEND_MS } from './appends.ts'
 import type { Names } from './options.ts'
 import type { Reader } from './reader.ts'
@@ -34,16 +34,16 @@ export class Intents {
   async unfulfilled(intents: readonly Intent[]): Promise<Set<number>> {
     const lost = new Set<number>()
     for (const intent of intents) {
-      const young = this.#now() - intent.at < REMEMBERED_MS
-      const there = young ? await this.#isOrNeverWill(intent) : await this.#isStored(intent)
-      if (!there) for (const packetId of intent.packetIds) lost.add(packetId)
+      if (!(await this.#isOrNeverWill(intent)))
+        for (const packetId of intent.packetIds) lost.add(packetId)
     }
     return lost
   }
 
   /**
    * Stores an empty record under the identity of the append: either that is refused as a repetition, or
-   * the append, should it still come, will be.
+   * the append, should it still come, will be. Where the servers may have forgotten the identity, it may stand before
+   * the empty record.
    */
   async #isOrNeverWill(intent: Intent): Promise<boolean> {
     const patience = new Patience(PATIENCE_MS)
@@ -53,7 +53,8 @@ export class Intents {
         const ack = await this.#reader.api.store(subject, Buffer.alloc(0), {
           'Nats-Msg-Id': intent.group,
         })
-        if (!ack.duplicate) return false
+        const young = this.#now() - intent.at < REMEMBERED_MS
+        if (!ack.duplicate) return !young && (await this.#isStored(intent, ack.seq))
         const stored = await this.#reader.nextKnown(
           this.#names.log,
           ack.seq,
@@ -61,28 +62,33 @@ export class Intents {
           `${subject.slice(0, -this.#names.node.length)}*`,
         )
         // Somebody who took the session over before us may have stored that empty record.
-        return stored === null || stored.seq !== ack.seq || stored.data.length > 0
+        if (stored === null || stored.seq !== ack.seq || stored.data.length > 0) return true
+        return !young && (await this.#isStored(intent, ack.seq))
       } catch (error) {
         // No room for an empty record: then there was none for the append either, unless before.
-        if (isFull(error)) return this.#isStored(intent)
+        if (isFull(error)) return this.#isStored(intent, null)
         if (!isPassing(error) || patience.over) throw error
         await patience.pause()
       }
     }
   }
 
-  /** Looks for the append where it must be: the servers have forgotten its identity. */
-  async #isStored(intent: Intent): Promise<boolean> {
+  /**
+   * Looks for the append where it must be, up to a sequence that is known to exist. Throws Unanswered when whoever
+   * answers does not know that one: it may not know the append either.
+   */
+  async #isStored(intent: Intent, known: number | null): Promise<boolean> {
     const { log } = this.#names
     const end = intent.at + APPEND_MS + REMEMBERED_MS
-    for await (const { id, time, data } of this.#reader.all(
+    for await (const { seq, id, time, data } of this.#reader.all(
       log,
       this.#names.subject('l', '*'),
       intent.after + 1,
     )) {
-      if (id === intent.group) return data.length > 0
-      if (time > end) break
+      if (id === intent.group && data.length > 0) return true
+      if (time > end || seq === known) return false
     }
+    if (known !== null) throw new Unanswered('the log could not be read to its end')
     return false
   }
 }
