@@ -119,7 +119,14 @@ export class ClusterWatch implements ClientEvents {
       sentAwayAt: 0,
     }
     this.#visits.push(visit)
-    wire.onParted = (why) => this.note(`${wire.peer} at ${node.name}: ${why}`)
+    wire.onParted = (why) => {
+      this.note(`${wire.peer} at ${node.name}: ${why}`)
+      // A goodbye that a node hears without the servers is stored when they are back, unless it gives up before.
+      const { connection } = visit
+      if (connection?.will != null && node.soundSince > this.#clock.time) {
+        this.#unsure.add(connection.will)
+      }
+    }
     wire.onWritten = (bytes) => {
       if (!visit.accepted && bytes[0] === 0x20 && bytes[3] === 0) this.#welcomed(visit)
     }
