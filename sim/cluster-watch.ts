@@ -122,10 +122,9 @@ export class ClusterWatch implements ClientEvents {
     wire.onParted = (why) => {
       this.note(`${wire.peer} at ${node.name}: ${why}`)
       // A goodbye that a node hears without the servers is stored when they are back, unless it gives up before.
-      const { connection } = visit
-      if (connection?.will != null && node.soundSince > this.#clock.time) {
-        this.#unsure.add(connection.will)
-      }
+      const { connection, sentAwayAt } = visit
+      const stores = node.soundSince <= this.#clock.time || sentAwayAt > 0
+      if (connection?.will != null && !stores) this.#unsure.add(connection.will)
     }
     wire.onWritten = (bytes) => {
       if (!visit.accepted && bytes[0] === 0x20 && bytes[3] === 0) this.#welcomed(visit)
