@@ -103,6 +103,7 @@ export async function join(server: Address, options: JoinOptions = {}): Promise<
   client.on('message', (topic, payload, packet) => inbox.put({ topic, payload, packet }))
   const connack = await new Promise<IConnackPacket>((resolve, reject) => {
     client.once('connect', resolve)
+    client.once('close', () => reject(new Error(`${where} hung up before CONNACK`)))
     client.once('error', (error) => {
       client.end()
       reject(error)
