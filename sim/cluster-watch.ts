@@ -62,6 +62,8 @@ export class ClusterWatch implements ClientEvents {
   /** QoS of the message that is being received: only at 2 it comes once. */
   #willQos = 0
   onTrace: ((line: string) => void) | null = null
+  /** A node is done with a connection of that client, which may not know it yet. */
+  onParted: (client: SimClient) => void = () => {}
   deliveries = 0
   takeovers = 0
   wills = 0
@@ -121,6 +123,7 @@ export class ClusterWatch implements ClientEvents {
     this.#visits.push(visit)
     wire.onParted = (why) => {
       this.note(`${wire.peer} at ${node.name}: ${why}`)
+      this.onParted(client)
       // A goodbye that a node hears without the servers is stored when they are back, unless it gives up before.
       const { connection, sentAwayAt } = visit
       const stores = node.soundSince <= this.#clock.time || sentAwayAt > 0

@@ -73,6 +73,7 @@ export class Cluster {
     this.#chance = new Chance(seed)
     this.plan = plan ?? drawCluster(seed, this.#chance)
     this.watch = new ClusterWatch(this.clock, this.plan.faults.lost > 0)
+    this.watch.onParted = ({ generation }) => this.ledger.lost(generation, this.clock.turns)
     this.ledger.scattered = true
     this.#end = this.clock.time + TROUBLE_MS
     const runtime = new SimRuntime(this.clock, this.#chance)
