@@ -103,6 +103,16 @@ describeWith(['nats-server'], 'QoS 2 messages in doubt', (programs) => {
       expect(await found()).toEqual([])
     })
 
+    test('who claims it there next, before anybody used it, hears the same', async () => {
+      const group = `${names.node}.dropped`
+      const saves = await receives([6], group)
+      sessions.settled(saves, group, false)
+      sessions.landed(group)
+      sessions.lapsed()
+      expect(await found()).toEqual([])
+      expect(await found()).toEqual([])
+    })
+
     test('when that could not be found out, the next claim asks again', async () => {
       const group = `${names.node}.unknown`
       const saves = await receives([9], group)

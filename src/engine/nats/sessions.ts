@@ -87,10 +87,8 @@ export class NatsSessions {
     // What a shared group calls done is in its member's record before it is done.
     const groups = saves.filter(({ id }) => isGroupRecord(id))
     if (groups.length === 0) return this.#saveAll(saves, group)
-    await this.#saveAll(
-      saves.filter(({ id }) => !isGroupRecord(id)),
-      group,
-    )
+    const members = saves.filter(({ id }) => !isGroupRecord(id))
+    await this.#saveAll(members, group)
     await this.#saveAll(groups, group)
   }
 
@@ -273,6 +271,8 @@ export class NatsSessions {
     if (!isKnown && stored !== null) {
       const receiving = await this.#received(owned, stored.flow.receiving)
       stored = { ...stored, flow: { ...stored.flow, receiving } }
+      // Whoever claims it here next, before anything of it is saved, has to hear the same.
+      owned.flow = encodeFlow(Buffer.from(this.#placeOf(id).token), stored.flow, epoch, null)
     }
     owned.abandoned = false
     return { epoch, stored }
