@@ -206,7 +206,9 @@ export class Ledger {
         owed.some((w) => w.leastQos === 0) ||
         message.sent <= since)
     const crossing = this.scattered && message.abandoned
-    if (shared === undefined && !late && !crossing)
+    // Passed over at QoS 0 under a change of the subscription that was lost with its node, before SUBACK: it comes yet.
+    const regained = this.scattered && owed.some((w) => w.leastQos === 0 && w.mostQos > 0)
+    if (shared === undefined && !late && !crossing && !regained)
       this.#checkOrder(generation, message, got, times, who)
   }
 
