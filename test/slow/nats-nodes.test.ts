@@ -335,6 +335,7 @@ describeWith(['nats-server'], 'nats nodes', (programs) => {
     await until('all is forgotten', async () => (await readAll(a.engine)).length === 0)
     gate.mend()
     await until('b is back', () => b.states.length === 2)
+    expect(b.proofs).toBe(1)
     expect(await faultOf(b.engine.save([{ id: 'ann', epoch, profile: PROFILE }]))).toBe('fenced')
     await until('b hears what it missed', () => b.heard.length === 3)
     await field.ends(b)

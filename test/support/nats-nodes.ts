@@ -17,6 +17,7 @@ export class Node extends Listener {
   readonly nodes: string[] = []
   readonly notes: string[] = []
   lapses = 0
+  proofs = 0
   /** What this node does when another takes one of its sessions. */
   onKick: (id: string) => Promise<void> = async () => {}
 
@@ -45,6 +46,10 @@ export class Node extends Listener {
 
   lapsed(): void {
     this.lapses++
+  }
+
+  proved(): void {
+    this.proofs++
   }
 
   /** Payloads heard, in order. */
