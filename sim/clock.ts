@@ -115,7 +115,7 @@ export class SimRuntime implements Runtime {
   readonly #clock: Clock
   readonly #chance: Chance
   #dead = false
-  /** What became due while the process is stopped; null while it runs. */
+  /** What became due while the process is stopped, and waits for it to go on; null while it runs. */
   #stopped: (() => void)[] | null = null
 
   constructor(clock: Clock, chance: Chance) {
@@ -136,10 +136,11 @@ export class SimRuntime implements Runtime {
     this.#stopped ??= []
   }
 
+  /** The turn in which it was stopped ends before another begins. */
   resume(): void {
     const missed = this.#stopped ?? []
     this.#stopped = null
-    for (const call of missed) this.#clock.at(0, this.#alive(call))
+    for (const goOn of missed) goOn()
   }
 
   now(): number {
@@ -147,24 +148,36 @@ export class SimRuntime implements Runtime {
   }
 
   after(ms: number, call: () => void): Timer {
-    return this.#clock.at(ms, this.#alive(call))
+    return this.#clock.at(ms, this.#alive(call, this.#soon))
   }
 
   atTurnEnd(call: () => void): void {
-    this.#clock.atTurnEnd(this.#alive(call))
+    const again = (late: () => void): void => this.#clock.atTurnEnd(late)
+    this.#clock.atTurnEnd(this.#alive(call, again))
   }
 
   nextTurn(call: () => void): void {
-    this.#clock.at(0, this.#alive(call))
+    this.#clock.at(0, this.#alive(call, this.#soon))
+  }
+
+  /** After what the end of the turn does: later, too, where the process is stopped in between. */
+  afterTurn(call: () => void): void {
+    const again = (late: () => void): void => this.#clock.afterTurn(late)
+    this.#clock.afterTurn(this.#alive(call, again))
   }
 
   random(): number {
     return this.#chance.random()
   }
 
-  #alive(call: () => void): () => void {
+  readonly #soon = (call: () => void): void => {
+    this.#clock.at(0, call)
+  }
+
+  /** What is to be called while the process is stopped is asked for `again` once it goes on. */
+  #alive(call: () => void, again: (call: () => void) => void): () => void {
     return () => {
-      if (this.#stopped !== null) this.#stopped.push(call)
+      if (this.#stopped !== null) this.#stopped.push(() => again(this.#alive(call, again)))
       else if (!this.#dead) call()
     }
   }

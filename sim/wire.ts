@@ -228,7 +228,7 @@ export class SimWire implements Wire {
   #read(chunk: Buffer): void {
     this.#kept = false
     this.#reader?.read(chunk)
-    if (this.#faults.spoil && !this.#kept) this.#clock.afterTurn(() => chunk.fill(0xee))
+    if (this.#faults.spoil && !this.#kept) this.#runtime.afterTurn(() => chunk.fill(0xee))
   }
 
   #tellClosed(fault?: Error): void {
