@@ -245,6 +245,7 @@ export class SimClient {
       if (released) this.#write(connection, { cmd: 'pubrel', messageId })
       else if (packet.cmd === 'publish') {
         message.attempts++
+        message.doubted ||= this.generation.doubtful
         this.#write(connection, { ...packet, dup: true })
       }
     }
@@ -276,6 +277,7 @@ export class SimClient {
       attempts: 1,
       connection: connection.number,
       abandoned: false,
+      doubted: false,
     }
     // An empty payload cannot be told from another: only what it leaves behind is judged.
     if (!clear) this.#ledger.messages.set(key, message)

@@ -28,6 +28,11 @@ export interface Published {
   readonly connection: number
   /** Its publisher's session ended before it was told that the message is taken: it is not sent again. */
   abandoned: boolean
+  /**
+   * Sent again in a session that its publisher took for the one before: that one had expired, and the CONNACK that
+   * would have said so was lost. To the broker it is another message.
+   */
+  doubted: boolean
 }
 
 /** One subscription of one session, from request to end. */
@@ -191,7 +196,7 @@ export class Ledger {
     const owed = generation.wishes.filter((w) => w.requested <= turn && matches(w.plain, got.topic))
     const shared = owed.find((w) => w.group !== null)
     if (shared !== undefined) this.#sharedDelivery(shared.group as string, generation, message, got)
-    if (got.qos === 2) generation.exactly.set(key, (generation.exactly.get(key) ?? 0) + 1)
+    if (got.qos === 2 && !message.doubted) generation.exactly.set(key, (generation.exactly.get(key) ?? 0) + 1)
     if ((generation.exactly.get(key) ?? 0) > 1 || (times > 1 && message.qos === 0)) {
       throw new Violation(`${who} for the ${times}. time`)
     }
@@ -244,7 +249,7 @@ export class Ledger {
     const earlier = before.slice(0, -1)
     // What a member of QoS 2 forgot with the process is not known to have arrived.
     const forgotten = this.killed && earlier.some(({ durable }) => !durable)
-    if (forgotten) return
+    if (forgotten || m.doubted) return
     // After a crash a member's own record has what the group's has, too: at QoS 1 it may come from both.
     const again =
       this.killed && got.qos === 1 && earlier.some((d) => d.client === g.client && d.qos === 1)
