@@ -95,7 +95,10 @@ export class Ingress {
     if (run !== null && row >= 0 && topics.standing(row) === this.#standing) run.extend(end)
     else {
       const topic = row >= 0 ? topics.at(row) : this.#topic(bytes, body + 2, topicLength)
-      if (!this.#mayPublish(topic)) return this.handOver()
+      if (!this.#mayPublish(topic)) {
+        this.handOver()
+        return
+      }
       const audience = router.audience(topic)
       const same = run !== null && audience === this.#audience
       const standing = same ? this.#standing : router.standing(audience, this.#link.access)
@@ -150,16 +153,9 @@ export class Ingress {
   #begin(first: number, bytes: Buffer, start: number, audience: Audience): FrameRun {
     this.handOver()
     const { version, clientId, broker } = this.#link
-    const { engine, topics } = broker
-    const run = new FrameRun(
-      bytes,
-      start,
-      first,
-      version === 5 ? 5 : 4,
-      clientId,
-      engine.now(),
-      topics,
-    )
+    const kind = version === 5 ? 5 : 4
+    const now = broker.engine.now()
+    const run = new FrameRun(bytes, start, first, kind, clientId, now, broker.topics)
     this.#run = run
     this.#audience = audience
     return run
