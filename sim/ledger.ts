@@ -196,7 +196,8 @@ export class Ledger {
     const owed = generation.wishes.filter((w) => w.requested <= turn && matches(w.plain, got.topic))
     const shared = owed.find((w) => w.group !== null)
     if (shared !== undefined) this.#sharedDelivery(shared.group as string, generation, message, got)
-    if (got.qos === 2 && !message.doubted) generation.exactly.set(key, (generation.exactly.get(key) ?? 0) + 1)
+    if (got.qos === 2 && !message.doubted)
+      generation.exactly.set(key, (generation.exactly.get(key) ?? 0) + 1)
     if ((generation.exactly.get(key) ?? 0) > 1 || (times > 1 && message.qos === 0)) {
       throw new Violation(`${who} for the ${times}. time`)
     }
