@@ -3,7 +3,15 @@
 
 import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { Readable, Writable } from 'node:stream'
@@ -44,18 +52,20 @@ class Screen {
   text = ''
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>
   readonly #ended: Promise<number | null>
+  /** Where the command's own process id stands: on a pseudo-terminal the child is `script`. */
+  readonly #pid: string
   #wake: () => void = () => {}
 
   constructor(command: string, tty: boolean) {
+    this.#pid = path.join(commands, `pid-${open.length}`)
+    const told = `echo $$ > '${this.#pid}'; exec ${command}`
     const env = {
       ...process.env,
       PATH: `${commands}:${process.env.PATH}`,
       TERM: 'xterm',
       PARTYLINE_DATA: data,
     }
-    const [file, args] = tty
-      ? ['script', ['-qfec', `exec ${command}`, '/dev/null']]
-      : ['sh', ['-c', `exec ${command}`]]
+    const [file, args] = tty ? ['script', ['-qfec', told, '/dev/null']] : ['sh', ['-c', told]]
     // A process group of its own, so that the whole of it can be ended.
     this.#child = spawn(file, args, { env, detached: true, stdio: ['pipe', 'pipe', 'pipe'] })
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
@@ -101,7 +111,7 @@ class Screen {
   /** As Ctrl-C or a service manager would; on a pseudo-terminal the key itself is typed. */
   interrupt(signal: NodeJS.Signals, tty: boolean): void {
     if (tty && signal === 'SIGINT') this.#child.stdin.write('\x03')
-    else process.kill(-(this.#child.pid as number), signal)
+    else process.kill(Number(readFileSync(this.#pid, 'utf8')), signal)
   }
 
   async kill(): Promise<void> {
