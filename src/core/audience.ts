@@ -196,20 +196,12 @@ export class Audiences {
     let a = wanted ? WANTED : 0
     let b = 0
     let c = 0
-    for (const { mark } of members) {
-      a = (a + mark.a) >>> 0
-      b = (b + mark.b) >>> 0
-      c = (c + mark.c) >>> 0
-    }
-    for (const { mark } of groups) {
-      a = (a + mark.a) >>> 0
-      b = (b + mark.b) >>> 0
-      c = (c + mark.c) >>> 0
-    }
-    for (const { mark } of far) {
-      a = (a + mark.a) >>> 0
-      b = (b + mark.b) >>> 0
-      c = (c + mark.c) >>> 0
+    for (const set of [members, groups, far]) {
+      for (const { mark } of set) {
+        a = (a + mark.a) >>> 0
+        b = (b + mark.b) >>> 0
+        c = (c + mark.c) >>> 0
+      }
     }
     const key = (b & 0x1f_ffff) * 0x1_0000_0000 + a
     const known = this.#byKey.get(key)
