@@ -191,8 +191,9 @@ export class Moves {
   }
 
   /**
-   * This node is about to end, or to send these away. Clients that are told so are elsewhere within milliseconds: what they find there, also
-   * where this node is too busy to be asked, must say by then that they were not lost. Waits for that, but not long.
+   * This node is about to end, or to send these away. Clients that are told so are elsewhere within milliseconds: what
+   * they find there, also where this node is too busy to be asked, must say by then that they were not lost. Waits for
+   * that, but not long.
    */
   async ending(leaving: Iterable<Session>): Promise<void> {
     const { engine, runtime, saver } = this.#broker

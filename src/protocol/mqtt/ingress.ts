@@ -4,6 +4,7 @@
 import { type Audience, NOBODY } from '../../core/audience.ts'
 import type { EngineFault } from '../../core/engine.ts'
 import { MessageRun } from '../../core/run.ts'
+import { NO_STANDING } from '../../core/standings.ts'
 import type { Topic } from '../../core/topics.ts'
 import { type Message, NO_BYTES, type Pos, type QoS } from '../../core/types.ts'
 import { isMqttText } from '../../core/utf8.ts'
@@ -23,8 +24,8 @@ const WORTH_PINNING = 4
 const ALIKE_MIN = 4
 /** Runs to wide audiences that may wait before their publishers do. */
 const WIDE_BACKLOG = 64
-/** No row of the table of topics, and a standing that none has. */
-const UNKNOWN = -1
+/** Not the row of any topic. */
+const NO_ROW = -1
 
 /** Filled by the last call of `readPublishProperties`; read before the next packet. */
 const properties = new PublishProperties()
@@ -41,9 +42,9 @@ export class Ingress {
   #run: FrameRun | null = null
   #audience: Audience = NOBODY
   /** What the topics of the run's frames have in common. */
-  #standing = UNKNOWN
-  /** Topic of the last frame that was read, and where and how long what comes before its payload is. */
-  #rowBefore = UNKNOWN
+  #standing = NO_STANDING
+  /** Row of the last topic that was read, and where and how long what comes before its payload is. */
+  #rowBefore = NO_ROW
   #headAt = 0
   #head = 0
   #aliases: Map<number, Topic> | null = null
